@@ -1,0 +1,48 @@
+# Every target does its own set-up; a fresh machine needs Python 3.11 or newer, git and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+
+.PHONY: demo demo-flask test check unit random bench lock clean
+
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
+	touch $@
+
+demo: $(READY)  ## start an example on the embedded store, and print what to try
+	$(BIN)/python -m examples.demo starlette
+
+demo-flask: $(READY)  ## the same with Flask under gunicorn
+	$(BIN)/python -m examples.demo flask
+
+test: check unit  ## all gates and all tests; with CI=1 nothing may be skipped
+
+check: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+unit: $(READY)
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --fail-under=95
+
+random: $(READY)  ## the tests in random order; prints the seed
+	$(BIN)/pytest -p randomly
+
+bench: $(READY)  ## what the guard costs, as ratios against a middleware that does nothing
+	$(BIN)/python -m benchmarks
+
+lock:  ## pin the newest versions that pyproject.toml allows
+	$(PYTHON) -m venv $(VENV)-lock
+	$(VENV)-lock/bin/pip install --quiet uv
+	$(VENV)-lock/bin/uv pip compile --quiet --universal --upgrade --generate-hashes --no-header --python-version 3.11 \
+		pyproject.toml --all-extras --group dev --output-file requirements.lock
+
+clean:
+	rm -rf $(VENV) $(VENV)-lock .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,83 @@
+"""How often one may ask for a logout (contract 4.1, standards.md RL-1 to RL-8).
+
+A limiter never keeps anyone logged in: over the limit a caller's own verified credential is still revoked.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cachetools import TTLCache
+
+from ..errors import StoreError
+from ..rules.revocation import key_of
+from ..stores import Count, Store
+from ..values import RateLimit
+
+QUOTA = 1000
+QUOTA_SECONDS = 3600.0
+"""New credentials that cannot be verified, an hour and address: nobody fills the store with made-up tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What is left of a limit; `exceeded` if this request is over it."""
+
+    limit: RateLimit
+    remaining: int
+    resets_in: int
+    exceeded: bool
+
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """RateLimit fields (draft-ietf-httpapi-ratelimit-headers) and the X- ones; Retry-After if exceeded."""
+        quota, window = self.limit.count, max(1, int(self.limit.window))
+        fields = [
+            ("RateLimit-Policy", f'"logout";q={quota};w={window}'),
+            ("RateLimit", f'"logout";r={self.remaining};t={self.resets_in}'),
+            ("X-RateLimit-Limit", str(quota)),
+            ("X-RateLimit-Remaining", str(self.remaining)),
+            ("X-RateLimit-Reset", str(self.resets_in)),
+        ]
+        if self.exceeded:
+            fields.append(("Retry-After", str(max(1, self.resets_in))))
+        return tuple(fields)
+
+
+class Limiter:
+    """The rate limit, counted in the store, and the quota, counted in this process."""
+
+    def __init__(self, store: Store, limit: RateLimit | None, clock: Callable[[], float]) -> None:
+        self._store, self._limit, self._clock = store, limit, clock
+        window = limit.window if limit else 1.0
+        # Who is over the limit already is remembered here, so that a flood costs no writes.
+        self._exceeded: TTLCache[bytes, float] = TTLCache(10_000, ttl=window, timer=clock)
+        self._unverified: TTLCache[str, int] = TTLCache(10_000, ttl=QUOTA_SECONDS, timer=clock)
+
+    async def count(self, kind: str, who: bytes | str) -> Allowance | None:
+        """Count one logout of this user, credential or address; None without a limit or a store to count in."""
+        if self._limit is None:
+            return None
+        key = key_of("rate-limit", None, kind, who)
+        ends = self._exceeded.get(key)
+        try:
+            if ends is not None and ends > self._clock():
+                counted = Count(self._limit.count + 1, ends - self._clock())
+            else:
+                counted = await self._store.hit(key, self._limit.window)
+        except StoreError:
+            return None  # counting limits abuse, it promises nothing; the logout itself will say 503
+        exceeded = counted.count > self._limit.count
+        if exceeded:
+            self._exceeded[key] = self._clock() + counted.resets_in
+        remaining = max(0, self._limit.count - counted.count)
+        return Allowance(self._limit, remaining, math.ceil(max(0.0, counted.resets_in)), exceeded)
+
+    def take_quota(self, address: str | None, number: int) -> bool:
+        """May this address have so many more unverifiable credentials remembered? Counts them if so."""
+        taken = self._unverified.get(address or "", 0)
+        if taken + number > QUOTA:
+            return False
+        self._unverified[address or ""] = taken + number
+        return True

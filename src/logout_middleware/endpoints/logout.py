@@ -1,0 +1,255 @@
+"""`POST /auth/logout` and `/auth/logout/all`: log out everything that the request presents (contract 4.1)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from werkzeug.datastructures import MIMEAccept
+from werkzeug.http import parse_accept_header
+
+from ..errors import Refused, StoreError
+from ..events import timestamp
+from ..flows.logout import SCOPES, Plan
+from ..rules.cookies import GuardedCookie
+from ..rules.http import Request, Response, json_response
+from ..rules.identity import Identity
+from ..rules.origins import is_prefetch
+from . import pages
+from .limits import Allowance
+from .service import Arrived, Service, failure, see_other, with_state
+
+MESSAGE = "Logged out successfully."
+_TOKEN_FIELDS = ("refresh_token", "refreshToken", "oauth_token")
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a logout request asks for, its body read and checked."""
+
+    tokens: Mapping[str, str]
+    scope: str
+    redirect_uri: str | None
+    client_id: str | None
+    state: str | None
+    intent: str | None
+    is_json: bool
+    is_empty: bool
+
+
+async def log_out(service: Service, request: Request, *, everywhere: bool = False) -> Response:
+    """Answer a logout by POST. `everywhere`: scope=global whatever the body says."""
+    wants_html = prefers_html(request)
+    try:
+        order = await read_order(service, request, everywhere=everywhere)
+        response = await _log_out(service, request, order, wants_html=wants_html)
+    except Refused as refused:
+        response = failure(refused.status, refused.code, refused.description)
+    except StoreError:
+        response = unrecorded(service)
+    if wants_html and response.status >= 400:
+        return page_for(response)
+    return response
+
+
+async def read_order(service: Service, request: Request, *, everywhere: bool) -> Order:
+    """The members of the body, each of its right type. What is wrong is `Refused`."""
+    rules = service.settings.preset_rules
+    try:
+        body = await request.fields()
+    except Refused:
+        if not rules.tolerant_body:
+            raise
+        body = {}
+        await service.audit(request, kind="body_ignored", detail="a body that cannot be read")
+    tokens: dict[str, str] = {}
+    for name in _TOKEN_FIELDS:
+        value = body.get(name)
+        if isinstance(value, str) and value:
+            tokens[name] = value
+        elif value not in (None, ""):
+            await service.audit(request, kind="token_ignored", detail=f"{name} is not a text")
+    query = request.query()
+    scope = _member(body, "scope") or service.settings.scope
+    if scope not in SCOPES:
+        raise Refused(400, "invalid_request", f"scope must be one of {', '.join(SCOPES)}")
+    wanted = {
+        _member(source, name) for source in (body, query) for name in ("redirect_uri", "post_logout_redirect_uri")
+    }
+    wanted.discard(None)
+    if len(wanted) > 1:
+        raise Refused(400, "invalid_request", "two different redirect targets")
+    kind = (request.header("content-type") or "").partition(";")[0].strip().lower()
+    return Order(
+        tokens=tokens,
+        scope="global" if everywhere else scope,
+        redirect_uri=next(iter(wanted), None),
+        client_id=_member(body, "client_id") or query.get("client_id"),
+        state=_member(body, "state") or query.get("state"),
+        intent=_member(body, "intent"),
+        is_json=kind == "application/json",
+        is_empty=not body,
+    )
+
+
+def _member(source: Mapping[str, Any], name: str) -> str | None:
+    value = source.get(name)
+    if value is not None and not isinstance(value, str):
+        raise Refused(400, "invalid_request", f"{name} must be a text")
+    return value or None
+
+
+async def _log_out(service: Service, request: Request, order: Order, *, wants_html: bool) -> Response:
+    settings, rules = service.settings, service.settings.preset_rules
+    arrived = await _arrived_lawfully(service, request, order)
+    target, refused = await service.target(order.redirect_uri, order.client_id, request)
+    if refused and rules.strict_redirect:
+        raise Refused(400, "invalid_redirect_uri", "redirect_uri is not registered for this client")
+    if settings.require_credential and not arrived.presented:
+        challenge = (("WWW-Authenticate", 'Bearer realm="api"'),)  # no error code: RFC 6750 3.1
+        return failure(401, "credential_required", "Present the token or cookie to log out", challenge)
+    if not arrived.presented:
+        service.advise(
+            "nothing-presented", "a logout request carried nothing guarded; check LOGOUT_COOKIES and the client"
+        )
+
+    plan, allowance, limited = await revoke_within_limits(service, request, arrived, order.scope)
+    limits = allowance.headers() if allowance else ()
+    if plan.unavailable and not limited:
+        text = f"scope={order.scope} needs a verified login; only the presented credential was logged out"
+        return failure(403, "scope_unavailable", text, limits)
+    headers = [*limits, *service.deletions(_to_delete(service, request, arrived), request)]
+    if limited:
+        return failure(429, "rate_limited", "Too many logouts; try again later", tuple(headers))
+    if _prefers_nothing(request):
+        return Response(204, (("Cache-Control", "no-store"), ("Preference-Applied", "return=minimal"), *headers))
+    if wants_html:
+        return see_other(with_state(target, order.state), headers)
+    return json_response(200, answer(service, plan, target), tuple(headers))
+
+
+async def _arrived_lawfully(service: Service, request: Request, order: Order) -> Arrived:
+    """What was presented and may be acted on: a cookie only counts on a request that our own site made."""
+    if service.settings.preset_rules.body_only:
+        return await service.arrived(_without_credentials(request), tokens=order.tokens)
+    arrived = await service.arrived(request, tokens=order.tokens)
+    if not any(each.cookie is not None for each in arrived.presented) or is_lawful(service, request, order, arrived):
+        return arrived
+    if any(each.source in ("bearer", "dpop") for each in arrived.presented):
+        # Another site cannot make a browser send Authorization unasked: the token counts, the cookie does not.
+        return await service.arrived(request, cookies=False, tokens=order.tokens)
+    raise Refused(403, "cross_site", "A logout by cookie must come from a page of this site")
+
+
+def is_lawful(service: Service, request: Request, order: Order, arrived: Arrived) -> bool:
+    """May the cookies of this request log out? (contract 4.1; standards.md CSRF-1)"""
+    if is_prefetch(request.single_headers()):
+        return False
+    same = service.same_origin(request)
+    if same is not None:
+        return same or service.links.proves(order.intent, _names(arrived.live), order.redirect_uri)
+    # Without Fetch Metadata and Origin this is no browser's form; a form could not send JSON or Authorization.
+    return order.is_json or any(each.source in ("bearer", "dpop") for each in arrived.presented)
+
+
+def _names(identities: tuple[Identity, ...]) -> set[bytes]:
+    return {key for identity in identities for key in identity.keys}
+
+
+def _without_credentials(request: Request) -> Request:
+    headers = [(name, value) for name, value in request.headers if name not in ("authorization", "cookie")]
+    return Request(
+        request.method, request.path, request.query_string, headers, request.scheme, request.client, request.read_body
+    )
+
+
+async def revoke_within_limits(
+    service: Service, request: Request, arrived: Arrived, scope: str
+) -> tuple[Plan, Allowance | None, bool]:
+    """Revoke, counting; returns the plan, what is left of the limit, and if the caller is over one.
+
+    Over a limit the caller's own verified credentials are revoked all the same, and nothing else is.
+    """
+    unverified = [identity for identity in arrived.live if not identity.verified]
+    in_quota = not unverified or service.limiter.take_quota(request.client, len(unverified))
+    allowance = await service.limiter.count(*_counted_as(arrived, request, in_quota=in_quota))
+    limited = not in_quota or (allowance is not None and allowance.exceeded)
+    if limited:
+        kind = "rate_limited" if in_quota else "quota_exceeded"
+        await service.audit(request, kind=kind, detail="over the limit of logouts")
+    plan = await service.logouts.log_out(
+        arrived.verified if limited else arrived.live,
+        scope="local" if limited else scope,
+        bound=service.settings.revoke_bound,
+        caller=service.caller(request),
+    )
+    return plan, allowance, limited
+
+
+def _counted_as(arrived: Arrived, request: Request, *, in_quota: bool) -> tuple[str, bytes | str]:
+    identities = [each.identity for each in arrived.presented if each.identity is not None]
+    user = next((each.user_key for each in identities if each.user_key is not None), None)
+    if user is not None:
+        return "user", user
+    if identities and in_quota and arrived.live:
+        return "credential", identities[0].own_key
+    return "address", request.client or ""
+
+
+def _to_delete(service: Service, request: Request, arrived: Arrived) -> tuple[GuardedCookie, ...]:
+    """On a page of our own every guarded cookie goes; elsewhere only what was presented and counted."""
+    if service.same_origin(request) and not service.settings.preset_rules.body_only:
+        ambiguous = {each.cookie for each in arrived.presented if each.cookie} - set(arrived.cookies)
+        return tuple(cookie for cookie in service.identifier.cookies if cookie not in ambiguous)
+    return arrived.cookies
+
+
+def answer(service: Service, plan: Plan, target: str) -> dict[str, Any]:
+    """The members of the 200 answer, or the preset's."""
+    members: dict[str, Any] = {
+        "success": True,
+        "message": MESSAGE,
+        "timestamp": timestamp(service.clock()),
+        "status": "done",
+        "revoked": {"tokens": plan.tokens, "sessions": plan.sessions, "connections": 0},
+        "redirect_to": target,
+    }
+    wanted = service.settings.preset_rules.members
+    if wanted is None:
+        return members
+    return {
+        name: members[value[1:-1]] if isinstance(value, str) and value.startswith("<") else value
+        for name, value in wanted.items()
+    }
+
+
+def unrecorded(service: Service) -> Response:
+    """Nothing could record the logout: no success, and no cookie is touched."""
+    status = service.settings.preset_rules.failure_status
+    return failure(
+        status, "temporarily_unavailable", "The logout could not be recorded; you are still logged in",
+        (("Retry-After", "1"),),
+    )  # fmt: skip
+
+
+def prefers_html(request: Request) -> bool:
+    """Would this client rather see a page than JSON? Without an Accept field: no."""
+    accept = parse_accept_header(request.header("accept"), MIMEAccept)
+    return bool(accept) and accept.best_match(["application/json", "text/html"], "application/json") == "text/html"
+
+
+def page_for(response: Response) -> Response:
+    """The page that tells a person what a JSON error tells a program; its other headers stay."""
+    message = json.loads(response.body).get("message", "")
+    title = {429: "Too many attempts", 503: "Not logged out yet"}.get(response.status, "This did not work")
+    page = pages.problem(response.status, title, message)
+    kept = [field for field in response.headers if field[0] not in ("Content-Type", "Cache-Control")]
+    return page.with_headers(kept)
+
+
+def _prefers_nothing(request: Request) -> bool:
+    """`Prefer: return=minimal` (RFC 7240 4.2)."""
+    words = [word.strip().lower().replace(" ", "") for word in (request.header("prefer") or "").split(",")]
+    return "return=minimal" in words

@@ -1,0 +1,139 @@
+"""`GET /auth/logout`: the redirect door (contract 4.2).
+
+A GET can be made by any page, picture or prefetch, so it logs out only on proof of the user's intent;
+otherwise it asks. The order is: read hints, revoke, make durable, tell others, delete cookies, redirect.
+"""
+
+from __future__ import annotations
+
+from ..errors import Refused, StoreError
+from ..flows.identify import Presented
+from ..rules.cookies import GuardedCookie
+from ..rules.credentials import Credential
+from ..rules.http import Request, Response
+from ..rules.identity import Identity
+from ..rules.origins import is_navigation_by_user, is_prefetch
+from . import pages
+from .logout import page_for, prefers_html, revoke_within_limits, unrecorded
+from .service import Arrived, Service, failure, see_other, with_state
+
+_PRIVATE = ("oauth_token", "id_token_hint")
+
+
+async def redirect_logout(service: Service, request: Request) -> Response:
+    """Answer a logout by GET."""
+    try:
+        response = await _redirect_logout(service, request)
+    except Refused as refused:
+        response = failure(refused.status, refused.code, refused.description, (("Referrer-Policy", "no-referrer"),))
+    except StoreError:
+        response = unrecorded(service)
+    if response.status >= 400 and prefers_html(request):
+        return page_for(response)
+    return response
+
+
+async def _redirect_logout(service: Service, request: Request) -> Response:
+    settings, rules = service.settings, service.settings.preset_rules
+    if settings.on_get == "deny":
+        return failure(405, "method_not_allowed", "Log out by POST", (("Allow", "POST, OPTIONS"),))
+    if is_prefetch(request.single_headers()):
+        raise Refused(403, "prefetch", "A prefetch never logs out")
+    query = request.query()
+    client_id = query.get("client_id")
+    if rules.required_client and client_id not in settings.clients:
+        raise Refused(400, "invalid_request", "client_id is required and must be a registered client")
+    wanted = _wanted(query)
+    target, refused = await service.target(wanted, client_id, request)
+    if refused and rules.strict_redirect:
+        raise Refused(400, "invalid_redirect_uri", "redirect_uri is not registered for this client")
+    arrived = await service.arrived(request)
+    if request.method == "HEAD":
+        return _ask(service, request, query, target)
+
+    token = await _owned_token(service, request, query.get("oauth_token"), arrived)
+    location = with_state(target, query.get("state"))
+    if not arrived.live and token is None:
+        if wanted is None and settings.on_get == "confirm":
+            return pages.signed_out(settings.redirect_url, private=_is_private(query))
+        return see_other(location, service.deletions(_deletable(service, request, arrived), request))
+    if not await _is_intended(service, request, query, arrived, token, wanted):
+        return _ask(service, request, query, target)
+    if token is not None and token not in arrived.presented:
+        arrived = Arrived((*arrived.presented, token), (*arrived.live, *filter(None, [token.identity])))
+    _, allowance, limited = await revoke_within_limits(service, request, arrived, settings.scope)
+    headers = [*(allowance.headers() if allowance else ()), *service.deletions(arrived.cookies, request)]
+    if limited:
+        return failure(429, "rate_limited", "Too many logouts; try again later", tuple(headers))
+    return see_other(location, headers)
+
+
+def _wanted(query: dict[str, str]) -> str | None:
+    wanted = {query[name] for name in ("redirect_uri", "post_logout_redirect_uri") if query.get(name)}
+    if len(wanted) > 1:
+        raise Refused(400, "invalid_request", "redirect_uri and post_logout_redirect_uri differ")
+    return next(iter(wanted), None)
+
+
+async def _owned_token(service: Service, request: Request, text: str | None, arrived: Arrived) -> Presented | None:
+    """The `oauth_token` if the logged-in user owns it; a stranger's is left alone and audited (SP-12).
+
+    Where nobody is logged in, having the token is the proof of owning it (SP-16).
+    """
+    if not text:
+        return None
+    presented = await service.identifier.token(Credential("query", "oauth_token", text))
+    identity = presented.identity
+    alone = not any(each.identity for each in arrived.presented)
+    if identity is not None and (alone or any(_same_user(identity, each) for each in arrived.verified)):
+        return presented
+    await service.audit(request, kind="token_refused", detail="oauth_token is not of the logged-in user")
+    return None
+
+
+def _same_user(one: Identity, other: Identity) -> bool:
+    return one.verified and one.user_key is not None and one.user_key == other.user_key
+
+
+def _same_session(one: Identity, other: Identity) -> bool:
+    if one.session_key is not None and other.session_key is not None:
+        return one.verified and one.session_key == other.session_key
+    return _same_user(one, other)
+
+
+async def _is_intended(
+    service: Service,
+    request: Request,
+    query: dict[str, str],
+    arrived: Arrived,
+    token: Presented | None,
+    wanted: str | None,
+) -> bool:
+    """Did the user want this? One proof is enough; none of them can be made by another site."""
+    if service.settings.on_get == "allow" or is_navigation_by_user(request.single_headers()):
+        return True
+    names = {key for identity in arrived.live for key in identity.keys}
+    if service.links.proves(query.get("intent"), names, wanted):
+        return True
+    if token is not None and token.identity is not None:
+        alone = not arrived.live
+        if alone or any(_same_session(token.identity, each) for each in arrived.verified):
+            return True
+    hint = query.get("id_token_hint")
+    hinted = await service.identifier.id_token(hint) if hint else None
+    return hinted is not None and any(_same_session(hinted, each) for each in arrived.verified)
+
+
+def _is_private(query: dict[str, str]) -> bool:
+    return any(query.get(name) for name in _PRIVATE)
+
+
+def _deletable(service: Service, request: Request, arrived: Arrived) -> tuple[GuardedCookie, ...]:
+    """Dead cookies go with the redirect, but only where a user's own navigation asked for it."""
+    return arrived.cookies if is_navigation_by_user(request.single_headers()) else ()
+
+
+def _ask(service: Service, request: Request, query: dict[str, str], target: str) -> Response:
+    kept = ("redirect_uri", "post_logout_redirect_uri", "client_id", "state", "oauth_token")
+    hidden = {name: query[name] for name in kept if query.get(name)}
+    return pages.confirm(request.path, hidden, cancel="/", target=target, private=_is_private(query))

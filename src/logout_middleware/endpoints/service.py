@@ -1,0 +1,142 @@
+"""What every endpoint works with: the parts of one Logout object, and the questions all of them ask a request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from urllib.parse import quote
+
+from ..errors import Refused
+from ..events import Events, LogoutEvent
+from ..flows.identify import Identifier, Presented
+from ..flows.logout import Caller, Logouts
+from ..rules import origins, redirects
+from ..rules.cookies import GuardedCookie, deletion
+from ..rules.credentials import Ambiguous
+from ..rules.http import Request, Response, json_response
+from ..rules.identity import Identity
+from ..rules.revocation import is_revoked
+from ..settings import LogoutSettings
+from ..stores import Store
+from .limits import Limiter
+from .links import Links
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """What a request to an endpoint carries: everything presented, and which of it is alive."""
+
+    presented: tuple[Presented, ...]
+    live: tuple[Identity, ...]
+
+    @property
+    def cookies(self) -> tuple[GuardedCookie, ...]:
+        """The guarded cookies that it carries in one readable way; an ambiguous one may be planted."""
+        return tuple(
+            each.cookie
+            for each in self.presented
+            if each.cookie is not None and not isinstance(each.credential, Ambiguous)
+        )
+
+    @property
+    def verified(self) -> tuple[Identity, ...]:
+        """The live identities whose claims may be believed."""
+        return tuple(identity for identity in self.live if identity.verified)
+
+
+@dataclass(slots=True)
+class Service:
+    """The endpoints' view of one Logout object."""
+
+    settings: LogoutSettings
+    store: Store
+    identifier: Identifier
+    logouts: Logouts
+    events: Events
+    clock: Callable[[], float]
+    limiter: Limiter
+    links: Links
+    advise: Callable[[str, str], None] = field(default=lambda topic, text: None)
+
+    async def arrived(
+        self, request: Request, *, cookies: bool = True, tokens: Mapping[str, str] | None = None
+    ) -> Arrived:
+        """The credentials of the headers and of these body fields. A bearer with two readings is `Refused` 400."""
+        cookie_lines = request.header_lines("cookie") if cookies else []
+        presented = await self.identifier.headers(request.header_lines("authorization"), cookie_lines)
+        for each in presented:
+            if isinstance(each.credential, Ambiguous) and each.cookie is None:
+                raise Refused(400, "invalid_request", each.credential.why)
+        for name, text in (tokens or {}).items():
+            presented.append(await self.identifier.body_token(name, text))
+        identities = [each.identity for each in presented if each.identity is not None]
+        records = await self.store.find([key for identity in identities for key in identity.keys])
+        live = tuple(each for each in identities if is_revoked(each, records) is None)
+        return Arrived(tuple(presented), live)
+
+    def same_origin(self, request: Request) -> bool | None:
+        """Our own page, another site's, or unsaid; see `rules.origins`."""
+        return origins.is_same_origin(
+            fetch_site=request.header_lines("sec-fetch-site"),
+            origin=request.header_lines("origin"),
+            own_origin=origins.own_origin(
+                public_url=self.settings.public_url, scheme=request.scheme, host=request.header("host")
+            ),
+            trusted=self.settings.trusted_origins,
+        )
+
+    def caller(self, request: Request) -> Caller:
+        """Address and user agent, for the audit record."""
+        return Caller(request.client, (request.header("user-agent") or "")[:256] or None)
+
+    async def target(self, wanted: str | None, client_id: str | None, request: Request) -> tuple[str, bool]:
+        """Where to send the browser, and whether what was wanted is refused; a refusal is audited."""
+        default = self.settings.redirect_url
+        client = self.settings.clients.get(client_id or "")
+        # A client's targets are its own: naming one client must not open the list of another.
+        allowed = (default, *self.settings.redirect_allow, *(client.redirect_uris if client else ()))
+        if wanted is None or redirects.is_allowed(wanted, allowed):
+            return wanted or default, False
+        await self.audit(request, kind="target_refused", detail=f"a redirect target of {len(wanted)} characters")
+        return default, True
+
+    async def audit(self, request: Request, *, kind: str, detail: str, outcome: str = "refused") -> None:
+        """One event about this request that is not a logout."""
+        caller = self.caller(request)
+        await self.events.emit(
+            LogoutEvent(
+                kind, outcome, self.clock(), client_address=caller.address, user_agent=caller.user_agent, detail=detail
+            )
+        )
+
+    def deletions(self, cookies: tuple[GuardedCookie, ...], request: Request) -> list[tuple[str, str]]:
+        """Set-Cookie fields that delete these, and Clear-Site-Data where it is configured."""
+        https = request.scheme == "https" or (self.settings.public_url or "").startswith("https://")
+        fields = [("Set-Cookie", deletion(cookie, https=https)) for cookie in cookies]
+        if self.settings.clear_site_data:
+            fields.append(("Clear-Site-Data", ", ".join(f'"{kind}"' for kind in self.settings.clear_site_data)))
+        return fields
+
+
+def with_state(target: str, state: str | None) -> str:
+    """The target with `state` handed back (RP-Initiated Logout 3), encoded."""
+    if state is None:
+        return target
+    base, mark, fragment = target.partition("#")
+    return f"{base}{'&' if '?' in base else '?'}state={quote(state, safe='')}{mark}{fragment}"
+
+
+def see_other(location: str, headers: list[tuple[str, str]]) -> Response:
+    """303 (RFC 9700 4.12): the browser goes on with GET."""
+    fields = (("Location", location), ("Cache-Control", "no-store"), ("Referrer-Policy", "no-referrer"), *headers)
+    return Response(303, fields)
+
+
+def failure(status: int, code: str, description: str, headers: tuple[tuple[str, str], ...] = ()) -> Response:
+    """An endpoint's error: `success` is false, nothing happened."""
+    return json_response(status, {"success": False, "error": code, "message": description}, headers)
+
+
+def refusal_of(refused: Refused) -> Response:
+    """The answer to a request that is the client's mistake."""
+    return failure(refused.status, refused.code, refused.description)

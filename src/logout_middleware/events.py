@@ -1,0 +1,94 @@
+"""What is told to the audit log and to the application's callbacks.
+
+One `LogoutEvent` for each logout, each refused target, each rate limit reached, each store failure. Events
+name keys as digests; a token, cookie value or secret is never in one.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+
+audit_log = logging.getLogger("logout_middleware.audit")
+_log = logging.getLogger("logout_middleware")
+
+
+@dataclass(frozen=True, slots=True)
+class LogoutEvent:
+    """One thing worth an audit record.
+
+    `kind`: logout · target_refused · scope_refused · rate_limited · quota_exceeded · store_failed · would_refuse.
+    `keys`: hex digests. `outcome`: done · nothing · failed · refused. `time`: seconds since 1970.
+    """
+
+    kind: str
+    outcome: str
+    time: float
+    keys: tuple[str, ...] = ()
+    user: str | None = None
+    session: str | None = None
+    scope: str | None = None
+    reason: str | None = None
+    client_address: str | None = None
+    user_agent: str | None = None
+    detail: str | None = None
+
+
+Callback = Callable[[LogoutEvent], object]
+
+_LEVELS = {"store_failed": logging.ERROR, "rate_limited": logging.WARNING, "quota_exceeded": logging.WARNING}
+
+
+class Events:
+    """The listeners of one Logout object: the audit log and the callbacks. Neither can break a request."""
+
+    def __init__(self, audit: str = "json") -> None:
+        self._audit = audit
+        self._callbacks: list[Callback] = []
+
+    def subscribe(self, callback: Callback) -> None:
+        """Call this with every event from now on; it may be a function or a coroutine function."""
+        self._callbacks.append(callback)
+
+    async def emit(self, event: LogoutEvent) -> None:
+        """Tell everybody. What a callback raises is logged and goes no further."""
+        if self._audit != "off":
+            level = _LEVELS.get(event.kind, logging.WARNING if event.outcome == "refused" else logging.INFO)
+            audit_log.log(level, as_json(event) if self._audit == "json" else as_text(event), extra={"event": event})
+        for callback in self._callbacks:
+            try:
+                answer = callback(event)
+                if inspect.isawaitable(answer):
+                    await _settle(answer)
+            # A listener is the application's code: whatever it raises must not undo or fail a logout.
+            except Exception:  # noqa: BLE001 - see above
+                _log.exception("a logout event callback failed on %s", event.kind)
+
+
+async def _settle(answer: Awaitable[object]) -> None:
+    await answer
+
+
+def _members(event: LogoutEvent) -> dict[str, object]:
+    members = {name: value for name, value in asdict(event).items() if value not in (None, ())}
+    members["time"] = timestamp(event.time)
+    return members
+
+
+def as_json(event: LogoutEvent) -> str:
+    """One JSON line; every character outside ASCII is escaped, so that no name can forge a second line."""
+    return json.dumps(_members(event), separators=(",", ":"))
+
+
+def as_text(event: LogoutEvent) -> str:
+    """`name=value` pairs; values as JSON texts, for the same reason."""
+    return " ".join(f"{name}={json.dumps(value)}" for name, value in _members(event).items())
+
+
+def timestamp(seconds: float) -> str:
+    """RFC 3339 in UTC, e.g. 2026-11-20T10:29:00Z."""
+    return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,276 @@
+"""May this request pass?
+
+A request that passes costs: one look in a bounded cache from raw header to identity (never to a decision),
+one `find` in the store, nothing allocated. Everything else (a first sight, a hit, an ambiguity) goes
+through `judge`, which says what to refuse, what to take out of the request, and what to delete.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from ..errors import StoreError
+from ..events import Events, LogoutEvent
+from ..rules.credentials import Ambiguous, Unreadable
+from ..rules.http import Response, json_response, quoted
+from ..rules.identity import Identity
+from ..rules.revocation import Revocation, is_revoked
+from ..stores import Store
+from .identify import Identifier, Presented
+
+CACHE_SIZE = 8192
+"""Identities remembered by raw header, twice over: the youngest, and those of the generation before."""
+RETRY_AFTER = 1
+"""Seconds that a client is told to wait when the store could not answer."""
+_FAILURE_EVENT_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to do with a request. With `refusal` None it passes, after `strip` and `drop_authorization`.
+
+    `strip`: guarded cookies to take out. `delete`: those of them whose deletion the answer carries.
+    `identity`: whom to tell the application about; None if nothing guarded is left.
+    """
+
+    identity: Identity | None = None
+    refusal: Response | None = None
+    strip: tuple[str, ...] = ()
+    delete: tuple[str, ...] = ()
+    drop_authorization: bool = False
+
+
+PASS = Decision()
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What one raw header says, remembered: valid while the clock is below `not_after`."""
+
+    not_after: float
+    keys: tuple[bytes, ...]
+    decision: Decision
+
+
+@dataclass(slots=True)
+class _Finding:
+    """What is wrong with one presented credential; `code` is the error name, None if all is well."""
+
+    presented: Presented
+    code: str | None = None
+    why: str = ""
+    positive: bool = False
+
+
+class KnownHeaders:
+    """Two generations of raw header → Known. Full, the young become the old and the old are forgotten."""
+
+    def __init__(self, size: int = CACHE_SIZE) -> None:
+        self._size = size
+        self.young: dict[bytes | str, Known] = {}
+        self._old: dict[bytes | str, Known] = {}
+
+    def recall(self, header: bytes | str) -> Known | None:
+        """A header of the old generation, made young again."""
+        known = self._old.get(header)
+        if known is not None:
+            self.remember(header, known)
+        return known
+
+    def remember(self, header: bytes | str, known: Known) -> None:
+        """Keep this one."""
+        if len(self.young) >= self._size:
+            self._old, self.young = self.young, {}
+        self.young[header] = known
+
+    def forget_all(self) -> None:
+        """Drop everything: the keys changed, so who was verified may not be any more."""
+        self._old, self.young = {}, {}
+
+
+@dataclass(slots=True)
+class Guard:
+    """The guard of one Logout object. `clock` gives seconds since 1970; `realm` is the one of WWW-Authenticate."""
+
+    store: Store
+    identifier: Identifier
+    events: Events
+    clock: Callable[[], float]
+    fail_open: bool = False
+    observe: bool = False
+    reject_cookies: bool = False
+    leeway: float = 0.0
+    realm: str = "api"
+    bearers: KnownHeaders = field(default_factory=KnownHeaders)
+    cookies: KnownHeaders = field(default_factory=KnownHeaders)
+    _failure_told_at: float = -1e9
+
+    async def check(self, authorization: bytes | str | None, cookie: bytes | str | None) -> Decision:
+        """The decision on a request with at most one field of each; latin-1 bytes or text, as the server gives them."""
+        bearer = held = None
+        now = self.clock()
+        if authorization is not None:
+            bearer = self.bearers.young.get(authorization) or self.bearers.recall(authorization)
+        if cookie is not None:
+            held = self.cookies.young.get(cookie) or self.cookies.recall(cookie)
+        try:
+            if bearer is not None and now < bearer.not_after:
+                if cookie is None:
+                    if not await self.store.find(bearer.keys):
+                        return bearer.decision
+                elif held is not None and now < held.not_after:
+                    if not await self.store.find(bearer.keys + held.keys):
+                        return bearer.decision
+            elif authorization is None and held is not None and now < held.not_after:
+                if not await self.store.find(held.keys):
+                    return held.decision
+        except StoreError as error:
+            return await self._cannot_know(error)
+        return await self.judge(_lines(authorization), _lines(cookie), remember=(authorization, cookie))
+
+    async def judge(
+        self,
+        authorization: Sequence[str],
+        cookie: Sequence[str],
+        *,
+        others: Sequence[Presented] = (),
+        login_path: bool = False,
+        handshake: bool = False,
+        remember: tuple[bytes | str | None, bytes | str | None] = (None, None),
+    ) -> Decision:
+        """The decision on any request.
+
+        `others`: tokens from elsewhere (query, subprotocol, body). `login_path`: a dead bearer is taken out instead
+        of refused (TOKEN_REQUESTS, TOKEN_RESPONSES). `handshake`: a WebSocket; whatever is wrong refuses it.
+        """
+        try:
+            presented = [*await self.identifier.headers(authorization, cookie), *others]
+            findings = [_Finding(each) for each in presented]
+            keys = [key for each in presented if each.identity is not None for key in each.identity.keys]
+            records = await self.store.find(keys)
+        except StoreError as error:
+            return await self._cannot_know(error)
+        for finding in findings:
+            self._examine(finding, records)
+        if all(finding.code is None for finding in findings):
+            return self._remember(presented, remember)
+        return await self._decide(findings, login_path=login_path, handshake=handshake)
+
+    def _examine(self, finding: _Finding, records: Sequence[Revocation]) -> None:
+        """Fill in what is wrong with a credential, the worst first. Body tokens are only asked if they are revoked."""
+        credential, identity = finding.presented.credential, finding.presented.identity
+        if isinstance(credential, Ambiguous):
+            finding.code, finding.why = "invalid_request", credential.why
+        elif isinstance(credential, Unreadable):
+            finding.code, finding.why = "invalid_token", f"The access token is not valid: {credential.why}"
+        elif identity is None:  # pragma: no cover - whatever could be read has an identity
+            raise AssertionError("a credential without an identity")
+        elif is_revoked(identity, records):
+            finding.code, finding.why, finding.positive = "token_revoked", "The access token was revoked", True
+        elif finding.presented.source == "body":
+            return
+        elif identity.fault is not None:
+            finding.code, finding.why = "invalid_token", f"The access token is not valid: {identity.fault}"
+        elif identity.verified and self.clock() >= identity.expires_at + self.leeway:
+            finding.code, finding.why = "invalid_token", "The access token expired"
+        elif identity.verified and self.clock() < identity.not_before - self.leeway:
+            finding.code, finding.why = "invalid_token", "The access token is not valid yet"
+
+    def _remember(self, presented: Sequence[Presented], raw: tuple[bytes | str | None, bytes | str | None]) -> Decision:
+        """Keep what the headers said for the next request, and let this one pass."""
+        authorization, cookie = raw
+        bearers = [each.identity for each in presented if each.cookie is None and each.identity is not None]
+        held = [each.identity for each in presented if each.cookie is not None and each.identity is not None]
+        # Schemes that are not ours (Basic) have no identity, and their secrets are not kept.
+        if authorization is not None and bearers:
+            self.bearers.remember(authorization, self._known(bearers))
+        if cookie is not None:
+            self.cookies.remember(cookie, self._known(held))
+        everyone = bearers + held
+        return Decision(_foremost(everyone)) if everyone else PASS
+
+    def _known(self, identities: Sequence[Identity]) -> Known:
+        ends = [identity.expires_at + self.leeway for identity in identities if identity.verified]
+        keys = tuple(dict.fromkeys(key for identity in identities for key in identity.keys))
+        decision = Decision(_foremost(identities)) if identities else PASS
+        return Known(min(ends, default=float("inf")), keys, decision)
+
+    async def _decide(self, findings: Sequence[_Finding], *, login_path: bool, handshake: bool) -> Decision:
+        bad = [finding for finding in findings if finding.code is not None]
+        cookies = [finding for finding in bad if finding.presented.cookie is not None]
+        tokens = [finding for finding in bad if finding.presented.cookie is None]
+        if self.observe:
+            return await self._observed(findings, bad)
+        strip = tuple(finding.presented.credential.name for finding in cookies)
+        delete = tuple(finding.presented.credential.name for finding in cookies if finding.positive)
+        headers_only = all(finding.presented.source in ("bearer", "dpop") for finding in tokens)
+        dead_only = all(finding.code != "invalid_request" for finding in tokens)
+        if tokens and not (login_path and headers_only and dead_only):
+            return Decision(refusal=self.refusal(tokens[0]), delete=delete)
+        if cookies and (self.reject_cookies or handshake):
+            return Decision(refusal=self.refusal(cookies[0]), delete=delete)
+        left = [each.presented.identity for each in findings if each.code is None and each.presented.identity]
+        return Decision(_foremost(left) if left else None, None, strip, delete, drop_authorization=bool(tokens))
+
+    async def _observed(self, findings: Sequence[_Finding], bad: Sequence[_Finding]) -> Decision:
+        for finding in bad:
+            identity = finding.presented.identity
+            await self.events.emit(
+                LogoutEvent(
+                    kind="would_refuse",
+                    outcome="nothing",
+                    time=self.clock(),
+                    keys=(identity.own_key.hex(),) if identity else (),
+                    user=identity.user_id if identity else None,
+                    session=identity.session_id if identity else None,
+                    reason=finding.code,
+                    detail=f"{finding.presented.source}: {finding.why}",
+                )
+            )
+        everyone = [each.presented.identity for each in findings if each.presented.identity]
+        return Decision(_foremost(everyone) if everyone else None)
+
+    async def _cannot_know(self, error: StoreError) -> Decision:
+        """The store cannot answer: that is not "revoked", so no cookie is touched and nobody is told 401."""
+        now = self.clock()
+        if now - self._failure_told_at >= _FAILURE_EVENT_SECONDS or now < self._failure_told_at:
+            self._failure_told_at = now
+            outcome = "failed_open" if self.fail_open or self.observe else "failed_closed"
+            await self.events.emit(LogoutEvent("store_failed", outcome, now, detail=str(error)))
+        return PASS if self.fail_open or self.observe else Decision(refusal=unavailable())
+
+    def refusal(self, finding: _Finding) -> Response:
+        """401 or 400 with the challenge of RFC 6750 3 (RFC 9449 7.1 for DPoP)."""
+        code = finding.code or "invalid_token"
+        status = 400 if code == "invalid_request" and finding.presented.cookie is None else 401
+        scheme = "DPoP" if finding.presented.source == "dpop" else "Bearer"
+        error = "invalid_token" if code == "token_revoked" else code
+        challenge = (
+            f"{scheme} realm={quoted(self.realm)}, error={quoted(error)}, error_description={quoted(finding.why)}"
+        )
+        return json_response(
+            status,
+            {"error": code, "error_description": finding.why},
+            (("WWW-Authenticate", challenge), ("Vary", "Authorization, Cookie")),
+        )
+
+
+def unavailable() -> Response:
+    """503: whether the credential is revoked cannot be known right now (RFC 9110 15.6.4)."""
+    return json_response(
+        503,
+        {"error": "temporarily_unavailable", "error_description": "The login state cannot be checked right now"},
+        (("Retry-After", str(RETRY_AFTER)),),
+    )
+
+
+def _foremost(identities: Sequence[Identity]) -> Identity:
+    """The one to tell the application about: the first that was verified, else the first."""
+    return next((identity for identity in identities if identity.verified), identities[0])
+
+
+def _lines(header: bytes | str | None) -> tuple[str, ...]:
+    if header is None:
+        return ()
+    return (header.decode("latin-1") if isinstance(header, bytes) else header,)

@@ -1,0 +1,98 @@
+"""From what a request carries to identities, with the keys fetched where one must be verified."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ..rules import jose
+from ..rules.cookies import GuardedCookie
+from ..rules.credentials import (
+    MAX_CREDENTIAL,
+    Ambiguous,
+    Credential,
+    Unreadable,
+    read_authorization,
+    read_cookie,
+)
+from ..rules.identity import Identity, IdentityPolicy, identify_cookie, identify_jwt, identify_token
+
+
+class KeySource(Protocol):
+    """Where verification keys come from."""
+
+    async def find(self, text: str) -> Sequence[Any]:
+        """The keys that may have signed this token; StoreError if that cannot be known."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Presented:
+    """A credential of a request and who it claims to be, or why it cannot be read. `cookie` is set for cookies."""
+
+    credential: Credential | Ambiguous | Unreadable
+    identity: Identity | None
+    cookie: GuardedCookie | None = None
+
+    @property
+    def source(self) -> str:
+        """Where it was: bearer, dpop, cookie, body, query, subprotocol."""
+        return self.credential.source
+
+
+class Identifier:
+    """Knows the guarded cookies, the keys and the policy of one Logout object."""
+
+    def __init__(self, policy: IdentityPolicy, keys: KeySource, cookies: Sequence[GuardedCookie]) -> None:
+        self.policy, self._keys, self.cookies = policy, keys, tuple(cookies)
+
+    async def headers(self, authorization: Sequence[str], cookie: Sequence[str]) -> list[Presented]:
+        """Everything guarded in these header fields."""
+        found = []
+        bearer = read_authorization(authorization) if authorization else None
+        if bearer is not None:
+            found.append(await self.token(bearer))
+        for guarded in self.cookies if cookie else ():
+            held = read_cookie(cookie, guarded.name)
+            if held is not None:
+                found.append(await self.cookie(held, guarded))
+        return found
+
+    async def token(self, credential: Credential | Ambiguous) -> Presented:
+        """A bearer, query or body token."""
+        if isinstance(credential, Ambiguous):
+            return Presented(credential, None)
+        keys = await self._keys_for(credential.text)
+        return _presented(credential, identify_token(credential, keys, self.policy), None)
+
+    async def body_token(self, name: str, text: str) -> Presented:
+        """A token in a body field; what no token can be is presented, but has no identity."""
+        if len(text) > MAX_CREDENTIAL:
+            return Presented(Unreadable("body", name, f"a token must not exceed {MAX_CREDENTIAL} bytes"), None)
+        return await self.token(Credential("body", name, text))
+
+    async def cookie(self, credential: Credential | Ambiguous, guarded: GuardedCookie) -> Presented:
+        """A guarded cookie."""
+        if isinstance(credential, Ambiguous):
+            return Presented(credential, None, guarded)
+        keys = await self._keys_for(credential.text) if guarded.format in ("jwt", "auto") else ()
+        return _presented(credential, identify_cookie(credential, guarded.format, keys, self.policy), guarded)
+
+    async def id_token(self, text: str) -> Identity | None:
+        """Who an `id_token_hint` names, if a configured key signed it; its audience is another and is not checked."""
+        try:
+            token = jose.parse(text)
+        except jose.Malformed:
+            return None
+        identity = identify_jwt(token, await self._keys_for(text), self.policy, audience=False)
+        return identity if identity.verified else None
+
+    async def _keys_for(self, text: str) -> Sequence[Any]:
+        return await self._keys.find(text) if self.policy.trusted and jose.looks_like_jose(text) else ()
+
+
+def _presented(credential: Credential, found: Identity | Unreadable, cookie: GuardedCookie | None) -> Presented:
+    if isinstance(found, Unreadable):
+        return Presented(found, None, cookie)
+    return Presented(credential, found, cookie)

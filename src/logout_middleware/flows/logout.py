@@ -1,0 +1,146 @@
+"""Logging out: the one way by which every door revokes.
+
+The API, the cookie and the redirect door, the Python calls and the command line all end in `Logouts.revoke`.
+What to revoke is decided by pure functions; then the order is: store it durably, tell the listeners, answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from ..errors import StoreError
+from ..events import Events, LogoutEvent
+from ..rules.identity import Identity
+from ..rules.revocation import FOREVER, Revocation, is_revoked
+from ..stores import Store
+
+SCOPES = ("local", "others", "global")
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asked for a logout, for the audit record."""
+
+    address: str | None = None
+    user_agent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one logout revokes. `unavailable`: the scope needs a verified live user, and there is none."""
+
+    revocations: tuple[Revocation, ...] = ()
+    tokens: int = 0
+    sessions: int = 0
+    user: str | None = None
+    session: str | None = None
+    unavailable: bool = False
+
+
+@dataclass(slots=True)
+class Logouts:
+    """Revokes for one Logout object. `max_lifetime` and `leeway` are seconds."""
+
+    store: Store
+    events: Events
+    clock: Callable[[], float]
+    max_lifetime: float
+    leeway: float = 0.0
+
+    async def revoke(self, revocations: Sequence[Revocation], event: LogoutEvent) -> None:
+        """Make these durable, then tell of it. StoreError if that could not be promised; that is told, too."""
+        keys = tuple(revocation.key.hex() for revocation in revocations)
+        try:
+            if revocations:
+                await self.store.add(revocations)
+        except StoreError as error:
+            await self.events.emit(replace(event, kind="store_failed", outcome="failed", keys=keys, detail=str(error)))
+            raise
+        await self.events.emit(replace(event, keys=keys))
+
+    async def log_out(
+        self,
+        identities: Sequence[Identity],
+        *,
+        scope: str = "local",
+        bound: bool = True,
+        reason: str = "logout",
+        caller: Caller | None = None,
+    ) -> Plan:
+        """End what these credentials stand for. A dead credential changes nothing, however often it is presented.
+
+        Returns once it is durable. `bound`: the session of each verified credential ends with it (REVOKE_BOUND).
+        """
+        caller = caller or Caller()
+        now = self.clock()
+        records = await self.store.find([key for identity in identities for key in identity.keys])
+        live = [identity for identity in identities if is_revoked(identity, records) is None]
+        plan = self.plan(live, scope=scope, bound=bound, reason=reason, now=now)
+        event = LogoutEvent(
+            kind="logout", outcome="done" if plan.revocations else "nothing", time=now, user=plan.user,
+            session=plan.session, scope=scope, reason=reason, client_address=caller.address,
+            user_agent=caller.user_agent,
+        )  # fmt: skip
+        await self.revoke(plan.revocations, event)
+        if plan.unavailable:
+            await self.events.emit(replace(event, kind="scope_refused", outcome="refused"))
+        return plan
+
+    def plan(self, live: Sequence[Identity], *, scope: str, bound: bool, reason: str, now: float) -> Plan:
+        """What to revoke for these live credentials. Only what is verified condemns more than itself."""
+        found: dict[tuple[bytes, frozenset[bytes]], Revocation] = {}
+        verified = [identity for identity in live if identity.verified]
+        sessions = {each.session_key: each for each in verified if each.session_key is not None}
+        # An expired token may still end its own session, but it must not reach what was created after its time.
+        lasting = [each for each in verified if now < each.expires_at + self.leeway]
+        users = {each.user_key: each for each in lasting if each.user_key is not None}
+        unavailable = scope != "local" and bool(live) and not users
+        own = not (scope == "others" and users)
+
+        def add(revocation: Revocation) -> None:
+            found[revocation.key, revocation.keep] = revocation
+
+        if own:
+            for identity in live:
+                add(self.own(identity, reason=reason, now=now))
+            for key in sessions if bound or scope != "local" else ():
+                add(Revocation(key, FOREVER, now + self.max_lifetime + self.leeway, reason))
+        if scope != "local":
+            keep = frozenset(filter(None, (self.keep_key(each) for each in verified))) if scope == "others" else None
+            for key in users:
+                add(self.cut_off(key, before=now, keep=keep or frozenset(), reason=reason, now=now))
+        foremost = next(iter([*lasting, *verified]), None)
+        return Plan(
+            tuple(found.values()),
+            tokens=len({each.own_key for each in live}) if own else 0,
+            sessions=len(sessions) if own and (bound or scope != "local") else 0,
+            user=foremost.user_id if foremost else None,
+            session=foremost.session_id if foremost else None,
+            unavailable=unavailable,
+        )
+
+    def own(self, identity: Identity, *, reason: str, now: float) -> Revocation:
+        """The revocation of exactly this credential."""
+        # A session without an id is named by its content, which the next login may repeat: it needs a cut-off.
+        repeats = identity.verified and identity.token_id is None and identity.session_id is None
+        before = now if repeats and identity.issued_at is not None else FOREVER
+        return Revocation(identity.own_key, before, self._until(identity, now), reason)
+
+    def _until(self, identity: Identity, now: float) -> float:
+        """When this credential is dead by itself. A claimed end is believed only up to the longest lifetime."""
+        ceiling = now + self.max_lifetime
+        if identity.verified:
+            return min(max(identity.expires_at, now) + self.leeway, FOREVER)
+        return max(min(identity.expires_at, ceiling), now) + self.leeway
+
+    def cut_off(
+        self, key: bytes, *, before: float, keep: frozenset[bytes] = frozenset(), reason: str, now: float
+    ) -> Revocation:
+        """Everything under this key that was issued up to `before`, except what is in `keep`."""
+        return Revocation(key, before, max(before, now) + self.max_lifetime + self.leeway, reason, keep)
+
+    @staticmethod
+    def keep_key(identity: Identity) -> bytes:
+        """The name under which "this session" survives a logout of the others."""
+        return identity.session_key or identity.own_key

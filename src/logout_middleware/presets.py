@@ -1,0 +1,62 @@
+"""The five presets: one published logout each, reproduced exactly (LOGOUT_PRESET).
+
+A preset is defaults for settings, which a variable still overrides, plus what no variable can say: the
+exact members of the answer, a required parameter, a stricter refusal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """`members`: the answer's members, None for all of contract 4.1; a text in angle brackets is filled in.
+
+    `body_only`: only tokens in the body are logged out. `tolerant_body`: a body that cannot be read is no token.
+    `failure_status`: the answer when nothing could record the logout. `strict_redirect`: an unlisted target is
+    400 and nothing happens. `required_client`: a redirect logout names a registered client. `get_on_aliases`: aliases
+    serve the redirect logout, too. `requires`: settings that the operator must give.
+    """
+
+    defaults: Mapping[str, str] = field(default_factory=dict)
+    members: Mapping[str, Any] | None = None
+    body_only: bool = False
+    tolerant_body: bool = False
+    failure_status: int = 503
+    strict_redirect: bool = False
+    required_client: bool = False
+    get_on_aliases: bool = False
+    requires: tuple[str, ...] = ()
+
+
+NONE = Preset()
+
+PRESETS: Mapping[str, Preset] = {
+    "genauth": Preset(defaults={"revoke_bound": "true", "scope": "local"}),
+    "user-management": Preset(
+        defaults={"aliases": "/logout", "scope": "global", "require_credential": "true"},
+        members={"message": "<message>", "timestamp": "<timestamp>"},
+    ),
+    "spid": Preset(
+        defaults={"aliases": "/logout", "on_get": "allow", "revoke_bound": "false"},
+        strict_redirect=True,
+        required_client=True,
+        get_on_aliases=True,
+        requires=("clients",),
+    ),
+    "userfront": Preset(
+        defaults={"redirect_url": "/login"},
+        members={"message": "ok", "redirectTo": "<redirect_to>"},
+        requires=("cookies",),
+    ),
+    "campusbite": Preset(
+        defaults={"aliases": "/api/auth/logout", "revoke_bound": "false"},
+        members={"success": True, "message": "<message>"},
+        body_only=True,
+        tolerant_body=True,
+        failure_status=500,
+    ),
+}  # fmt: skip

@@ -1,0 +1,208 @@
+"""Reading and verifying a compact JWT (RFC 7515, 7519), strictly.
+
+PyJWT checks signature and audience; this file adds what a logout layer must not leave open: one
+spelling per token (PyJWT accepts a padded signature, ECDSA accepts a twin), exact claim types, and no
+token of another kind (RFC 8725 3.11). Times are not judged here: the rules have no clock.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_BASE64URL = re.compile(r"[A-Za-z0-9_-]*\Z")
+# Anything else in `typ` is a token of another kind: a logout token, a security event, a DPoP proof.
+_TYPES = {"jwt", "at+jwt", "application/at+jwt", "application/jwt"}
+# The order n of the curve behind each ECDSA algorithm: (r, n - s) is as valid as (r, s).
+_CURVE_ORDERS = {
+    "ES256": 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551,
+    "ES256K": 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141,
+    "ES384": int(
+        "FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFC7634D81F4372DDF581A0DB248B0A77AECEC196ACCC52973", 16
+    ),
+    "ES512": int(
+        "01FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFA"
+        "51868783BF2F966B7FCC0148F709A5D03BB5C9B8899C47AEBB6FB71E91386409",
+        16,
+    ),
+}
+_CURVE_ORDERS["ES521"] = _CURVE_ORDERS["ES512"]
+
+
+class Malformed(ValueError):
+    """Not one well-formed token; the message is safe to show."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A compact JWT as it was read; nothing in it has been verified."""
+
+    text: str
+    header: Mapping[str, Any]
+    claims: Mapping[str, Any]
+    payload: bytes
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class JwtPolicy:
+    """How tokens are verified: pinned algorithms, and what `iss` and `aud` must be (None: not checked)."""
+
+    algorithms: tuple[str, ...] = ()
+    issuer: str | None = None
+    audience: tuple[str, ...] = ()
+
+
+def decode_segment(text: str) -> bytes:
+    """The bytes of a base64url segment in its only canonical spelling (RFC 7515 2, no padding)."""
+    if not _BASE64URL.match(text) or len(text) % 4 == 1:
+        raise Malformed("the token is not canonical base64url")
+    raw = urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    if urlsafe_b64encode(raw).rstrip(b"=").decode("ascii") != text:
+        raise Malformed("the token is not canonical base64url")
+    return raw
+
+
+def looks_like_jose(text: str) -> bool:
+    """Would any lenient decoder find a JOSE header in the first segment? Then only the strict form may pass."""
+    if text.lstrip()[:1] == "{":
+        return True  # the JSON serialisation of RFC 7515 7.2, which we do not read
+    head = re.sub(r"[^A-Za-z0-9_\-+/]", "", text.partition(".")[0]).replace("+", "-").replace("/", "_")
+    try:
+        start = urlsafe_b64decode(head[: len(head) // 4 * 4][:64])
+    except ValueError:  # pragma: no cover - the alphabet and the length were made right above
+        return False
+    return "." in text and start.lstrip(b" \t\r\n\xef\xbb\xbf").startswith(b"{")
+
+
+def parse(text: str) -> Token:
+    """Read a compact JWS in its one canonical spelling, or raise Malformed."""
+    segments = text.split(".")
+    if len(segments) != 3:
+        raise Malformed("the token does not have three parts")
+    head, body, signature = (decode_segment(segment) for segment in segments)
+    return Token(text, _json_object(head, "header"), _json_object(body, "payload"), body, signature)
+
+
+def _json_object(raw: bytes, part: str) -> Mapping[str, Any]:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        members = dict(pairs)
+        if len(members) != len(pairs):
+            raise Malformed(f"the token's {part} names a member twice")
+        return members
+
+    def refuse(constant: str) -> None:
+        raise Malformed(f"the token's {part} holds {constant}, which is not JSON")
+
+    try:
+        value = json.loads(raw.decode("utf-8"), object_pairs_hook=unique, parse_constant=refuse)
+    except Malformed:
+        raise
+    except (ValueError, RecursionError):
+        raise Malformed(f"the token's {part} is not JSON in UTF-8") from None
+    if not isinstance(value, dict):
+        raise Malformed(f"the token's {part} is not a JSON object")
+    return value
+
+
+def canonical_signature(token: Token) -> bytes:
+    """The signature with the twin of ECDSA folded away: both (r, s) and (r, n - s) give the same bytes."""
+    order = _CURVE_ORDERS.get(str(token.header.get("alg")))
+    if order is None:
+        return token.signature
+    half = len(token.signature) // 2
+    s = int.from_bytes(token.signature[half:], "big")
+    return token.signature[:half] + min(s, order - s if s < order else s).to_bytes(half, "big")
+
+
+def verify(token: Token, keys: Iterable[Any], policy: JwtPolicy, *, audience: bool = True) -> str | None:
+    """Why this token may not be believed, or None if one of the keys signed it and its claims are sound.
+
+    Expiry is not judged. Nothing named in the header (jku, x5u, jwk, x5c) is ever used as a key (RFC 8725 3.10).
+    """
+    import jwt  # imported late: it costs more start-up time than the rest of the package
+
+    algorithm = token.header.get("alg")
+    if not isinstance(algorithm, str) or algorithm not in policy.algorithms:
+        return "its algorithm is not one of those configured"
+    check_audience = bool(policy.audience) and audience
+    options: dict[str, Any] = {
+        "verify_exp": False, "verify_nbf": False, "verify_iat": False, "verify_sub": False, "verify_jti": False,
+        "verify_aud": check_audience, "verify_iss": False,
+    }  # fmt: skip
+    reason = "no configured key fits its algorithm"
+    for key in keys:
+        try:
+            jwt.decode(
+                token.text, key, algorithms=[algorithm], options=options,  # type: ignore[arg-type]  # a dict
+                audience=list(policy.audience) if check_audience else None,
+            )  # fmt: skip
+        except jwt.InvalidSignatureError:
+            reason = "its signature is not by a configured key"
+        except jwt.InvalidAudienceError:
+            return "it is for another audience"
+        except (jwt.InvalidKeyError, jwt.InvalidAlgorithmError, TypeError):
+            continue  # a key of another kind: rotation may mix them
+        except (jwt.PyJWTError, ValueError, OverflowError):
+            return "it is not a sound JWT"
+        else:
+            return _fault_in_claims(token)
+    return reason
+
+
+def _fault_in_claims(token: Token) -> str | None:
+    if "iss" in token.claims and not isinstance(token.claims["iss"], str):
+        return "its issuer is not a name"
+    kind = token.header.get("typ")
+    if isinstance(kind, str) and kind.lower() not in _TYPES:
+        return "it is a token of another kind"
+    if "events" in token.claims:
+        return "it is a security event, not a login"
+    for name in ("exp", "iat", "nbf"):
+        value = token.claims.get(name)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+            return f"its {name} is not a number"
+        if isinstance(value, float) and not math.isfinite(value):
+            return f"its {name} is not a finite number"
+    if "sub" in token.claims and text_claim(token.claims, "sub") is None:
+        return "its sub is not a name"
+    if token.claims.get("jti") is not None and not isinstance(token.claims["jti"], str):
+        return "its jti is not a string"
+    return None
+
+
+def text_claim(claims: Mapping[str, Any], *names: str) -> str | None:
+    """The first of these claims that holds a non-empty name; numbers compare as text (contract 2, Realm)."""
+    for name in names:
+        value = claims.get(name)
+        if isinstance(value, str) and value:
+            return value
+        if isinstance(value, int) and not isinstance(value, bool):
+            return str(value)
+    return None
+
+
+def number_claim(claims: Mapping[str, Any], name: str) -> float | None:
+    """A NumericDate as a finite float, or None; absurdly large integers stay comparable."""
+    value = claims.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return math.copysign(1e300, value)
+    return number if math.isfinite(number) else None
+
+
+def key_id(text: str) -> str | None:
+    """The `kid` of a token's header, if it has a readable one."""
+    try:
+        kid = _json_object(decode_segment(text.partition(".")[0]), "header").get("kid")
+    except Malformed:
+        return None
+    return kid if isinstance(kid, str) else None

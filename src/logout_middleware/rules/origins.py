@@ -1,0 +1,47 @@
+"""Is this request of our own site? (Fetch Metadata; RFC 6454 7; contract 4.1, 4.2)"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+
+def is_same_origin(
+    *, fetch_site: Sequence[str], origin: Sequence[str], own_origin: str | None, trusted: Collection[str]
+) -> bool | None:
+    """True for our own pages and trusted origins, False for any other, None where the request does not say.
+
+    `own_origin` is PUBLIC_URL, or what scheme and Host say where it is not configured. A repeated or contradicting
+    header is False. A trusted origin is cross-site to the browser, so Origin decides for it.
+    """
+    if len(origin) > 1 or len(fetch_site) > 1:
+        return False
+    said = origin[0] if origin else None
+    if said is not None and said in trusted:
+        return True
+    if fetch_site:
+        return fetch_site[0] == "same-origin" and (said is None or own_origin is None or said == own_origin)
+    return said == own_origin if said is not None else None
+
+
+def is_navigation_by_user(header: dict[str, str]) -> bool:
+    """Did a person follow a link of our own site in this window? (Fetch Metadata; no script can forge `?1`)"""
+    wanted = {
+        "sec-fetch-site": "same-origin",
+        "sec-fetch-mode": "navigate",
+        "sec-fetch-dest": "document",
+        "sec-fetch-user": "?1",
+    }
+    return all(header.get(name) == value for name, value in wanted.items())
+
+
+def is_prefetch(header: dict[str, str]) -> bool:
+    """Is a browser loading this ahead of any wish to see it? Such a request must not change anything."""
+    return any("prefetch" in header.get(name, "").lower() for name in ("sec-purpose", "purpose", "x-moz"))
+
+
+def own_origin(*, public_url: str | None, scheme: str, host: str | None) -> str | None:
+    """`scheme://host` of this site: PUBLIC_URL, else the Host field; None for a Host that is not a plain one."""
+    if public_url is not None:
+        return public_url
+    plain = host is not None and host != "" and not set(host) & set("/\\@?#, \t")
+    return f"{scheme}://{host}" if plain else None

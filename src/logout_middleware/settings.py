@@ -1,0 +1,276 @@
+"""LogoutSettings: every LOGOUT_* variable, with its default and its reason.
+
+The environment, keyword arguments and a `.env` file give the same; keywords win over the environment, the
+environment over the file. `LOGOUT_X_FILE` names a file that holds the value of a secret. All mistakes are
+reported together. How texts become values is in `values.py`, the presets are in `presets.py`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from . import values
+from .errors import ConfigurationError
+from .presets import NONE, PRESETS, Preset
+from .rules import redirects
+from .rules.cookies import GuardedCookie
+from .values import Client, RateLimit, TokenPath
+
+PREFIX = "LOGOUT_"
+# Kubernetes sets these for a service named "logout" (contract 5).
+_NOT_OURS = ("LOGOUT_PORT", "LOGOUT_SERVICE_")
+
+
+def _setting(parse: Any, default: Any, doc: str, *, secret: bool = False, later: str | None = None) -> Any:
+    metadata = {"parse": parse, "doc": doc, "secret": secret, "later": later}
+    if isinstance(default, dict):
+        return field(default_factory=dict, repr=not secret, metadata=metadata)
+    return field(default=default, repr=not secret, metadata=metadata)
+
+
+def default_of(each: Field[Any]) -> Any:
+    """The default of a setting."""
+    return each.default if each.default is not MISSING else {}
+
+
+def _later(default: Any, feature: str, *, secret: bool = False) -> Any:
+    """A variable of the contract whose feature is not in this version: setting it is a mistake, not ignored."""
+    return _setting(values.text, default, f"Not in this version: {feature}.", secret=secret, later=feature)
+
+
+@dataclass(frozen=True)
+class LogoutSettings:
+    """One checked set of settings. Build it with `LogoutSettings.load(...)`; values may be texts or parsed.
+
+    Raises ConfigurationError that lists every mistake.
+    """
+
+    store: str = _setting(
+        values.store_url,
+        "sqlite:///logout.db",
+        "`memory://` or `sqlite:///path`, which every worker of the host shares",
+    )
+    fail_mode: str = _setting(
+        values.one_of("closed", "open"),
+        "closed",
+        "what a guarded request gets while the store is away: 503, or it passes",
+    )
+    key_prefix: str = _setting(values.text, "logout:", "names the tables of one application in a shared store")
+    mode: str = _setting(
+        values.one_of("enforce", "observe"),
+        "enforce",
+        "`observe` refuses nothing and reports what it would have refused",
+    )
+    preset: str | None = _setting(
+        values.one_of(*PRESETS), None, "reproduces one published logout: " + ", ".join(f"`{name}`" for name in PRESETS)
+    )
+    jwt_key: tuple[str, ...] = _setting(
+        values.keys, (), "verifies JWTs: secrets, or PEM public keys; several for rotation (commas, or a JSON list)",
+        secret=True,
+    )  # fmt: skip
+    jwks_url: str | None = _setting(values.key_url, None, "or the address of the keys: https, or http on loopback")
+    jwt_algorithms: tuple[str, ...] = _setting(values.algorithms, (), "pinned; required with a key, e.g. `RS256`")
+    jwt_issuer: str | None = _setting(values.text, None, "our `iss`; makes a user's tokens and cookies one user")
+    jwt_audience: tuple[str, ...] = _setting(values.listed, (), "accepted `aud`, any of them")
+    jwt_leeway: float = _setting(values.duration, 0.0, "tolerated clock difference to the issuer")
+    cookies: tuple[GuardedCookie, ...] = _setting(
+        values.cookies, (GuardedCookie("session", "auto"), GuardedCookie("sessionid", "opaque")),
+        "guarded cookies, `name:format`; formats `auto jwt flask starlette django opaque`; a scope other than the "
+        "default as in Set-Cookie: `sid:jwt; Path=/app; Domain=example.com`",
+    )  # fmt: skip
+    cookie_secret: tuple[str, ...] = _setting(
+        values.keys, (), "the secret of `flask`, `starlette` and `django` cookies; several for rotation", secret=True
+    )
+    user_claim: tuple[str, ...] = _setting(
+        values.listed, ("sub", "user_id", "_user_id", "_auth_user_id"), "the first found names the user"
+    )
+    session_claim: tuple[str, ...] = _setting(values.listed, ("sid",), "the first found names the session")
+    max_lifetime: float = _setting(
+        values.duration, 400 * 86400.0, "the longest any credential lives; a verified one issued earlier is refused"
+    )
+    revoked_cookie: str = _setting(
+        values.one_of("anonymous", "reject"), "anonymous", "a revoked cookie makes an anonymous visitor, or a 401"
+    )
+    exempt_paths: tuple[str, ...] = _setting(values.paths, (), "never guarded: exact, or a prefix that ends in `/`")
+    prefix: str = _setting(values.prefix, "/auth", "where the endpoints are")
+    endpoints: tuple[str, ...] = _setting(values.endpoints, ("logout",), "which groups are served")
+    aliases: tuple[str, ...] = _setting(
+        values.paths, (), "further paths of the logout, e.g. `/logout,/api/auth/logout`"
+    )
+    scope: str = _setting(values.one_of("local", "others", "global"), "local", "what a logout ends if it does not say")
+    require_credential: bool = _setting(values.boolean, False, "401 for a logout without any credential")
+    redirect_url: str = _setting(values.text, "/login", "where a redirect logout ends; itself always allowed")
+    redirect_allow: tuple[str, ...] = _setting(
+        values.listed, (), "further targets, compared byte for byte; `https://*.example.com/path` is the only pattern"
+    )
+    on_get: str = _setting(
+        values.one_of("confirm", "allow", "deny"), "confirm", "a GET without proof of intent asks, logs out, or is 405"
+    )
+    clients: Mapping[str, Client] = _setting(
+        values.clients, {}, 'JSON: `{"id": {"secret": "…", "redirect_uris": ["…"]}}`', secret=True
+    )
+    public_url: str | None = _setting(values.origin, None, "our own origin, e.g. `https://app.example.com`")
+    trusted_origins: tuple[str, ...] = _setting(values.origins, (), "other origins whose pages may log out here")
+    trusted_proxies: tuple[str, ...] = _setting(
+        values.networks, (), "addresses or networks that may set X-Forwarded-For and -Proto"
+    )
+    rate_limit: RateLimit | None = _setting(
+        values.rate_limit, RateLimit(20, 300.0), "logouts per user and time, or `off`"
+    )
+    clear_site_data: tuple[str, ...] = _setting(values.site_data, (), "sent with a logout, e.g. `storage`")
+    secret: tuple[str, ...] = _setting(
+        values.keys, (), "signs links and forms; several for rotation; needed for `logout_url()`", secret=True
+    )
+    revoke_bound: bool = _setting(values.boolean, True, "a logout ends the session of each verified credential, too")
+    token_requests: tuple[TokenPath, ...] = _setting(
+        values.token_paths, (), "body fields that carry tokens: `POST /refresh: refresh_token; POST /token: token`"
+    )
+    token_responses: tuple[TokenPath, ...] = _setting(
+        values.token_paths, (), "paths that answer with tokens: a dead bearer is taken out there, so that a login works"
+    )
+    allow_unsafe_store: bool = _setting(values.boolean, False, "start on a store that can forget, without a warning")
+    audit: str = _setting(values.one_of("json", "text", "off"), "json", "form of the audit log")
+
+    max_staleness: float = _later(0.0, "the replica")
+    journal: str | None = _later(None, "the journal")
+    idle_timeout: str | None = _later(None, "timeouts")
+    absolute_timeout: str | None = _later(None, "timeouts")
+    passive_paths: str | None = _later(None, "timeouts")
+    oidc_issuer: str | None = _later(None, "OpenID Connect")
+    oidc_client_id: str | None = _later(None, "OpenID Connect")
+    oidc_client_secret: str | None = _later(None, "OpenID Connect", secret=True)
+    oidc_post_logout_redirect_uri: str | None = _later(None, "OpenID Connect")
+    issuers: str | None = _later(None, "several issuers", secret=True)
+    max_sessions: str | None = _later(None, "the registry of sessions")
+    redis_wait: str | None = _later(None, "the Redis store")
+    store_deadline: str | None = _later(None, "stores behind a network")
+    admin_key: str | None = _later(None, "the admin endpoints", secret=True)
+
+    def __post_init__(self) -> None:
+        mistakes = list(self._read_fields())
+        if not mistakes:
+            mistakes = list(self._contradictions())
+        if mistakes:
+            raise ConfigurationError(mistakes)
+
+    def _read_fields(self) -> Iterator[str]:
+        for each in fields(self):
+            given = getattr(self, each.name)
+            if given == default_of(each):
+                continue
+            name = PREFIX + each.name.upper()
+            if each.metadata["later"]:
+                yield f"E003 {name}: not available in this version ({each.metadata['later']}); remove it"
+                continue
+            try:
+                object.__setattr__(self, each.name, each.metadata["parse"](given))
+            except ValueError as error:
+                yield f"E002 {name}: {error}"
+
+    def _contradictions(self) -> Iterator[str]:
+        keyed = bool(self.jwt_key) or self.jwks_url is not None
+        if keyed and not self.jwt_algorithms:
+            yield "E101 LOGOUT_JWT_ALGORITHMS: required with a key, so that no token chooses; write e.g. RS256 or HS256"
+        if self.jwt_algorithms and not keyed:
+            yield "E102 LOGOUT_JWT_ALGORITHMS: has no key to go with; set LOGOUT_JWT_KEY or LOGOUT_JWKS_URL"
+        if self.jwt_key and self.jwks_url:
+            yield "E103 LOGOUT_JWKS_URL: LOGOUT_JWT_KEY is set, too; keep one of them"
+        for name, entries in self._redirect_lists():
+            for entry in entries:
+                fault = redirects.fault_in_entry(entry)
+                if fault:
+                    yield f"E104 {name}: {entry!r} {fault}"
+        for name in self.preset_rules.requires:
+            if getattr(self, name) == default_of(type(self).__dataclass_fields__[name]):
+                yield f"E105 {PREFIX}{name.upper()}: LOGOUT_PRESET={self.preset} needs it"
+        names = [cookie.name for cookie in self.cookies]
+        for twice in sorted({name for name in names if names.count(name) > 1}):
+            yield f"E106 LOGOUT_COOKIES: {twice!r} is named twice"
+
+    def _redirect_lists(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        yield "LOGOUT_REDIRECT_URL", (self.redirect_url,)
+        yield "LOGOUT_REDIRECT_ALLOW", self.redirect_allow
+        for client in self.clients.values():
+            yield "LOGOUT_CLIENTS", client.redirect_uris
+
+    @property
+    def preset_rules(self) -> Preset:
+        """What the preset fixes beyond settings."""
+        return PRESETS[self.preset] if self.preset else NONE
+
+    @classmethod
+    def load(
+        cls, environ: Mapping[str, str] | None = None, *, env_file: str | Path | None = ".env", **given: Any
+    ) -> LogoutSettings:
+        """The settings of the environment (default: this process's), a `.env` file and keywords.
+
+        A keyword is a field's name; unknown names, keyword or variable, are mistakes.
+        """
+        environment = dict(os.environ if environ is None else environ)
+        found = _from_file(env_file) | {name: value for name, value in environment.items() if name.startswith(PREFIX)}
+        known = {each.name: each for each in fields(cls)}
+        mistakes = [_unknown(name, known) for name in found if not _is_known(name, known)]
+        mistakes += [_unknown(PREFIX + name.upper(), known) for name in given if name not in known]
+        texts, unreadable = _read_secret_files(found, known)
+        chosen: dict[str, Any] = texts | {name: value for name, value in given.items() if name in known}
+        preset = PRESETS.get(str(chosen.get("preset") or "").strip())
+        chosen = {**(preset.defaults if preset else {}), **chosen}
+        try:
+            settings = cls(**chosen)
+        except ConfigurationError as error:
+            raise ConfigurationError([*mistakes, *unreadable, *error.mistakes]) from None
+        if mistakes or unreadable:
+            raise ConfigurationError([*mistakes, *unreadable])
+        return settings
+
+
+def _from_file(path: str | Path | None) -> dict[str, str]:
+    """The LOGOUT_* lines of a `.env` file, `NAME=value` with optional quotes; nothing if there is no such file."""
+    if path is None or not Path(path).is_file():
+        return {}
+    found = {}
+    for line in Path(path).read_text("utf-8").splitlines():
+        name, equals, value = line.strip().removeprefix("export ").partition("=")
+        value = value.strip()
+        if equals and name.strip().startswith(PREFIX):
+            quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+            found[name.strip()] = value[1:-1] if quoted else value
+    return found
+
+
+def _is_known(name: str, known: Mapping[str, Field[Any]]) -> bool:
+    bare = name.removeprefix(PREFIX).lower()
+    return bare in known or bare.removesuffix("_file") in known or name.startswith(_NOT_OURS)
+
+
+def _unknown(name: str, known: Mapping[str, Field[Any]]) -> str:
+    names = [PREFIX + each.upper() for each in known]
+    near = difflib.get_close_matches(name, names, n=1)
+    return f"E001 {name}: there is no such setting" + (f"; did you mean {near[0]}?" if near else "")
+
+
+def _read_secret_files(found: Mapping[str, str], known: Mapping[str, Field[Any]]) -> tuple[dict[str, Any], list[str]]:
+    texts: dict[str, Any] = {}
+    mistakes = []
+    for variable, value in found.items():
+        name = variable.removeprefix(PREFIX).lower()
+        if name in known:
+            if value.strip():  # an empty variable is how a shell or a compose file says "not set"
+                texts[name] = value
+            continue
+        name = name.removesuffix("_file")
+        if name not in known or variable.startswith(_NOT_OURS):
+            continue
+        if PREFIX + name.upper() in found:
+            mistakes.append(f"E004 {variable}: {PREFIX}{name.upper()} is set, too; keep one of them")
+            continue
+        try:
+            texts[name] = Path(value).read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            mistakes.append(f"E005 {variable}: cannot read {value!r} ({type(error).__name__}); name a readable file")
+    return texts, mistakes

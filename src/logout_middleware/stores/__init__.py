@@ -1,0 +1,72 @@
+"""The port every store fills, and what it promises. The adapters are the other modules of this folder.
+
+One class serves both colours: its methods are `async def`, and on a blocking client they never suspend.
+`testing.StoreContract` is the test suite of these promises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..rules.revocation import Revocation
+
+NOTHING: tuple[Revocation, ...] = ()
+PURGE_DELAY = 86400.0
+"""Seconds for which a record is kept after its `until`, so that a clock set back by a day revives nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How often something was counted in its window, this time included, and when the window ends (seconds)."""
+
+    count: int
+    resets_in: float
+
+
+class Store(Protocol):
+    """Where revocations are remembered. Every method raises StoreError when it cannot keep its promise."""
+
+    durable: bool
+    """Does an added revocation survive the end of this process, and do other processes see it?"""
+    writes_block: bool
+    """Do `add` and the other writes block their thread? Then they run beside an event loop; `find` never does."""
+
+    async def find(self, keys: Sequence[bytes]) -> Sequence[Revocation]:
+        """Every revocation under these keys whose `add` returned, in any process, before this call.
+
+        Nothing found is an answer; not being able to look is StoreError, never an empty answer.
+        """
+        ...
+
+    async def add(self, revocations: Sequence[Revocation]) -> None:
+        """Return once the revocations cannot be lost and every later `find` anywhere sees them.
+
+        Same key and same keep set merge; adding again changes nothing, so callers may retry. After a
+        StoreError they may or may not be stored.
+        """
+        ...
+
+    async def hit(self, key: bytes, window: float) -> Count:
+        """Count one event under this key in a window of so many seconds that its first event opens.
+
+        All processes share the count. It may be forgotten in a crash: it limits, it does not promise.
+        """
+        ...
+
+    async def purge(self) -> int:
+        """Forget what ended more than PURGE_DELAY ago, and return how many records; live ones are never touched."""
+        ...
+
+    async def count(self) -> int:
+        """How many revocations are remembered."""
+        ...
+
+    async def check(self) -> dict[str, str]:
+        """What the store is and how durable, for the operator; asks it for real."""
+        ...
+
+    async def close(self) -> None:
+        """Give back files and connections. Closing twice is fine; using a closed store is StoreError."""
+        ...

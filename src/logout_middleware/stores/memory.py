@@ -1,0 +1,112 @@
+"""The memory store: for tests, and for one process that may forget everything when it ends.
+
+Nothing live is ever evicted. It cannot keep the promise between processes, so it says so, loudly, as soon
+as it can see that there is more than one.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from ..errors import StoreError
+from ..rules.revocation import Revocation
+from . import Count
+from .index import Index
+
+_log = logging.getLogger("logout_middleware")
+
+
+class MemoryStore:
+    """Revocations in this process. `clock` returns seconds since 1970."""
+
+    durable = False
+    writes_block = False
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._index = Index()
+        self._hits: dict[bytes, tuple[float, int]] = {}
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+        self._closed = False
+        self._warned = False
+        for sign in signs_of_more_workers():
+            self.saw_another_worker(sign)
+
+    def saw_another_worker(self, sign: str) -> None:
+        """Log, once, that a logout in one worker is unknown to the others."""
+        if not self._warned:
+            self._warned = True
+            _log.error(
+                "LOGOUT_STORE=memory:// with more than one worker (%s): a logout is known to one worker only, and "
+                "the others keep accepting the token. Use LOGOUT_STORE=sqlite:///logout.db, or one worker.",
+                sign,
+            )
+
+    async def find(self, keys: Sequence[bytes]) -> Sequence[Revocation]:
+        """The records under these keys; see Store.find."""
+        if self._closed:
+            raise StoreError("the memory store is closed")
+        return self._index.find(keys)
+
+    async def add(self, revocations: Sequence[Revocation]) -> None:
+        """Merge these in, and drop what ended long ago; see Store.add."""
+        if self._closed:
+            raise StoreError("the memory store is closed")
+        if os.getpid() != self._pid:
+            self.saw_another_worker("this process was forked from the one that made the store")
+        with self._lock:
+            self._index.add(revocations)
+            self._index.drop_ended(self._clock())
+
+    async def hit(self, key: bytes, window: float) -> Count:
+        """Count one event; see Store.hit."""
+        now = self._clock()
+        with self._lock:
+            started, count = self._hits.get(key, (now, 0))
+            if not started <= now < started + window:
+                started, count = now, 0
+            self._hits[key] = (started, count + 1)
+            if len(self._hits) > 10_000:
+                self._hits = {k: hit for k, hit in self._hits.items() if hit[0] + window > now}
+            return Count(count + 1, started + window - now)
+
+    async def purge(self) -> int:
+        """Forget what ended; see Store.purge."""
+        with self._lock:
+            return self._index.drop_ended(self._clock())
+
+    async def count(self) -> int:
+        """How many revocations are remembered."""
+        return len(self._index)
+
+    async def check(self) -> dict[str, str]:
+        """What this store can promise."""
+        return {"store": "memory", "durability": "none: forgotten when the process ends, unknown to other processes"}
+
+    async def close(self) -> None:
+        """Forget everything."""
+        self._closed = True
+
+
+def signs_of_more_workers() -> list[str]:
+    """What in the environment of this process says that it is one of several."""
+    signs = []
+    concurrency = os.environ.get("WEB_CONCURRENCY", "1")
+    if concurrency.isdigit() and int(concurrency) > 1:
+        signs.append(f"WEB_CONCURRENCY={concurrency}")
+    if multiprocessing.parent_process() is not None:
+        signs.append("this process is a child of multiprocessing")
+    arguments = [*sys.argv[1:], *os.environ.get("GUNICORN_CMD_ARGS", "").split()]
+    for option, value in zip(arguments, [*arguments[1:], ""], strict=True):
+        name, equals, inline = option.partition("=")
+        number = inline if equals else value
+        if name in ("-w", "--workers") and number.isdigit() and int(number) > 1:
+            signs.append(f"{name} {number}")
+    return signs

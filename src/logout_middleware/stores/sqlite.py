@@ -1,0 +1,327 @@
+"""The embedded store: one SQLite file, shared by every worker process of the host.
+
+How a request knows every acknowledged logout: `PRAGMA data_version` (3 µs, safe on the event loop) tells
+whether any other connection has committed since; if so, the new rows are read into the index in memory,
+which answers. Rows carry a sequence number that grows with every change, so "the new rows" is exact.
+
+How a logout is never lost: WAL with `synchronous=FULL`; `add` returns after the fsync. Writes go through
+a connection of their own, so that the reader sees them as somebody else's; under ASGI they run in a thread.
+
+Connections are opened on first use in each process and never cross a fork.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigurationError, StoreError
+from ..rules.revocation import Revocation
+from . import PURGE_DELAY, Count
+from .index import Index, pack_keep, unpack_keep
+
+SCHEMA_VERSION = 1
+_PURGE_AT_ONCE = 500
+_BUSY_SECONDS = 5.0
+_FILE_CHECK_SECONDS = 1.0
+
+_open_stores: weakref.WeakSet[SqliteStore] = weakref.WeakSet()
+# SQLite forbids both using and closing a connection that crossed a fork; holding it for ever is what is left.
+_abandoned: list[sqlite3.Connection | None] = []
+_fork_hook = threading.Lock()
+_fork_hook_set = False
+
+
+class SqliteStore:
+    """Revocations in the SQLite file at `path`; `prefix` names its tables.
+
+    Raises ConfigurationError at once if the file cannot be made, written or understood.
+    """
+
+    durable = True
+    writes_block = True
+
+    def __init__(self, path: str | Path, *, prefix: str = "logout:", clock: Callable[[], float] = time.time) -> None:
+        self.path = Path(path).absolute()
+        self._clock = clock
+        self._revocations = _quoted(prefix + "revocations")
+        self._hits = _quoted(prefix + "hits")
+        self._feed, self._ends = _quoted(prefix + "feed"), _quoted(prefix + "ends")
+        self._read_lock, self._write_lock = threading.Lock(), threading.Lock()
+        self._closed = False
+        self._forget_connections()
+        self._prepare()
+        _watch_forks(self)
+
+    def _forget_connections(self) -> None:
+        self._reader: sqlite3.Connection | None = None
+        self._writer: sqlite3.Connection | None = None
+        self._version = -1
+        self._cursor = 0
+        self._file: tuple[int, int] | None = None
+        self._next_file_check = 0.0
+        self._index = Index()
+
+    # ---- opening -------------------------------------------------------------------------------------
+
+    def _prepare(self) -> None:
+        """Make the file and its tables, and prove that they can be written."""
+        if sqlite3.sqlite_version_info < (3, 35):
+            raise ConfigurationError(
+                f"E303 LOGOUT_STORE: this Python is linked with SQLite {sqlite3.sqlite_version}; 3.35 is needed"
+            )
+        try:
+            connection = self._connect()
+            try:
+                _switch_to_wal(connection)
+                with _transaction(connection):
+                    version = connection.execute("PRAGMA user_version").fetchone()[0]
+                    if version not in (0, SCHEMA_VERSION):
+                        raise ConfigurationError(
+                            f"E301 LOGOUT_STORE: {self.path} has schema version {version}, this package knows "
+                            f"{SCHEMA_VERSION}; use the version of the package that wrote it, or another file"
+                        )
+                    for statement in self._schema():
+                        connection.execute(statement)
+            finally:
+                connection.close()
+        except (sqlite3.Error, OSError) as error:
+            raise ConfigurationError(
+                f"E302 LOGOUT_STORE: cannot use the database {self.path} ({error}); name a file in a folder that "
+                "exists and that this process may write, e.g. LOGOUT_STORE=sqlite:////var/lib/app/logout.db"
+            ) from error
+
+    def _schema(self) -> tuple[str, ...]:
+        return (
+            f"CREATE TABLE IF NOT EXISTS {self._revocations} (key BLOB NOT NULL, keep BLOB NOT NULL, before REAL NOT "
+            "NULL, until REAL NOT NULL, reason TEXT NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (key, keep)) "
+            "WITHOUT ROWID",
+            f"CREATE INDEX IF NOT EXISTS {self._feed} ON {self._revocations} (seq)",
+            f"CREATE INDEX IF NOT EXISTS {self._ends} ON {self._revocations} (until)",
+            f"CREATE TABLE IF NOT EXISTS {self._hits} (key BLOB PRIMARY KEY, started REAL NOT NULL, ends REAL NOT "
+            "NULL, count INTEGER NOT NULL) WITHOUT ROWID",
+            f"PRAGMA user_version={SCHEMA_VERSION}",
+        )
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        connection.execute("PRAGMA synchronous=FULL")
+        return connection
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._closed:
+            raise StoreError("the SQLite store is closed")
+        self._check_file()
+        return self._connect()
+
+    def _check_file(self) -> None:
+        """Refuse to go on when the file was deleted or replaced: it no longer knows what it acknowledged."""
+        try:
+            status = os.stat(self.path)
+        except OSError as error:
+            raise StoreError(f"the database {self.path} is gone ({error.strerror})") from error
+        found = (status.st_dev, status.st_ino)
+        if self._file is not None and found != self._file:
+            raise StoreError(f"the database {self.path} was replaced; restart to accept it as it is")
+        self._file = found
+
+    # ---- reading -------------------------------------------------------------------------------------
+
+    async def find(self, keys: Sequence[bytes]) -> Sequence[Revocation]:
+        """The records under these keys, whichever process added them; see Store.find."""
+        with self._read_lock:
+            try:
+                self._refresh()
+            except sqlite3.Error as error:
+                self._reader = None
+                raise StoreError(f"cannot read {self.path}: {error}") from error
+            return self._index.find(keys)
+
+    def _refresh(self) -> sqlite3.Connection:
+        reader = self._reader
+        if reader is None:
+            reader = self._reader = self._opened()
+            self._version, self._cursor, self._index = -1, 0, Index()
+        now = time.monotonic()
+        if now > self._next_file_check:
+            self._check_file()
+            self._next_file_check = now + _FILE_CHECK_SECONDS
+        # Asked before the rows are read: what commits in between is read now and asked about once more.
+        version = reader.execute("PRAGMA data_version").fetchone()[0]
+        if version != self._version:
+            rows = reader.execute(
+                f"SELECT key, before, until, reason, keep, seq FROM {self._revocations} WHERE seq > ? ORDER BY seq",
+                (self._cursor,),
+            ).fetchall()
+            self._index.add(
+                Revocation(key, before, until, reason, unpack_keep(keep))
+                for key, before, until, reason, keep, _ in rows
+            )
+            if rows:
+                self._cursor = rows[-1][5]
+                self._index.drop_ended(self._clock())
+            self._version = version
+        return reader
+
+    # ---- writing -------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        with self._write_lock:
+            try:
+                if self._writer is None:
+                    self._writer = self._opened()
+                else:
+                    self._check_file()
+                with _transaction(self._writer):
+                    yield self._writer
+            except sqlite3.Error as error:
+                self._writer = None
+                raise StoreError(f"cannot write {self.path}: {error}") from error
+
+    async def add(self, revocations: Sequence[Revocation]) -> None:
+        """Return once the records are on disk; see Store.add. Purges a few ended ones on the way."""
+        with self._writing() as connection:
+            first = connection.execute(f"SELECT coalesce(max(seq), 0) + 1 FROM {self._revocations}").fetchone()[0]
+            connection.executemany(
+                f"INSERT INTO {self._revocations} AS present (key, keep, before, until, reason, seq) "
+                "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (key, keep) DO UPDATE SET seq = excluded.seq, "
+                "until = max(present.until, excluded.until), before = max(present.before, excluded.before), "
+                "reason = CASE WHEN (excluded.before, excluded.reason) > (present.before, present.reason) "
+                "THEN excluded.reason ELSE present.reason END",
+                [
+                    (record.key, pack_keep(record.keep), record.before, record.until, record.reason, first + place)
+                    for place, record in enumerate(revocations)
+                ],
+            )
+            self._delete_ended(connection, _PURGE_AT_ONCE)
+
+    def _delete_ended(self, connection: sqlite3.Connection, limit: int) -> int:
+        # The newest row stays: the sequence must never fall back, or the other workers would miss what comes next.
+        return connection.execute(
+            f"DELETE FROM {self._revocations} WHERE (key, keep) IN (SELECT key, keep FROM {self._revocations} "
+            f"WHERE until < ? AND seq < (SELECT max(seq) FROM {self._revocations}) LIMIT ?)",
+            (self._clock() - PURGE_DELAY, limit),
+        ).rowcount
+
+    async def hit(self, key: bytes, window: float) -> Count:
+        """Count one event; see Store.hit."""
+        now = self._clock()
+        with self._writing() as connection:
+            started, count = connection.execute(
+                f"INSERT INTO {self._hits} AS present (key, started, ends, count) VALUES (?1, ?2, ?2 + ?3, 1) "
+                "ON CONFLICT (key) DO UPDATE SET "
+                "count = CASE WHEN ?2 >= present.started AND ?2 < present.ends THEN present.count + 1 ELSE 1 END, "
+                "started = CASE WHEN ?2 >= present.started AND ?2 < present.ends THEN present.started ELSE ?2 END, "
+                "ends = CASE WHEN ?2 >= present.started AND ?2 < present.ends THEN present.ends ELSE ?2 + ?3 END "
+                "RETURNING started, count",
+                (key, now, window),
+            ).fetchone()
+            connection.execute(
+                f"DELETE FROM {self._hits} WHERE key IN (SELECT key FROM {self._hits} WHERE ends < ? LIMIT ?)",
+                (now, _PURGE_AT_ONCE),
+            )
+        return Count(count, started + window - now)
+
+    async def purge(self) -> int:
+        """Forget all that ended; see Store.purge."""
+        purged = 0
+        while True:
+            with self._writing() as connection:
+                batch = self._delete_ended(connection, _PURGE_AT_ONCE)
+            purged += batch
+            if batch < _PURGE_AT_ONCE:
+                return purged
+
+    # ---- the operator --------------------------------------------------------------------------------
+
+    def _ask(self, statement: str) -> Any:
+        with self._read_lock:
+            try:
+                return self._refresh().execute(statement).fetchone()[0]
+            except sqlite3.Error as error:
+                raise StoreError(f"cannot read {self.path}: {error}") from error
+
+    async def count(self) -> int:
+        """How many revocations are in the file."""
+        return int(self._ask(f"SELECT count(*) FROM {self._revocations}"))
+
+    async def check(self) -> dict[str, str]:
+        """Path, journal mode, schema and number of records, asked from the file; proves that it can be written."""
+        with self._writing() as connection:
+            synchronous = connection.execute("PRAGMA synchronous").fetchone()[0]
+            connection.execute(f"DELETE FROM {self._hits} WHERE ends < 0")
+        return {
+            "store": f"sqlite {self.path}",
+            "durability": "fsync before every acknowledgement" if synchronous >= 2 else "UNSAFE: synchronous is off",
+            "journal_mode": str(self._ask("PRAGMA journal_mode")),
+            "schema": str(self._ask("PRAGMA user_version")),
+            "revocations": str(await self.count()),
+        }
+
+    async def close(self) -> None:
+        """Close both connections."""
+        self._closed = True
+        for connection in (self._reader, self._writer):
+            if connection is not None:
+                connection.close()
+        self._forget_connections()
+
+    def after_fork(self) -> None:
+        """Let go of the parent's connections, in the child."""
+        _abandoned.extend((self._reader, self._writer))
+        self._read_lock, self._write_lock = threading.Lock(), threading.Lock()
+        self._forget_connections()
+
+
+@contextlib.contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _switch_to_wal(connection: sqlite3.Connection) -> None:
+    """WAL mode is stored in the file; several workers may start at once, and SQLite does not wait here by itself."""
+    deadline = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+            continue
+        if mode != "wal":
+            raise sqlite3.OperationalError(f"its file system does not allow write-ahead logging (mode {mode})")
+        return
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _watch_forks(store: SqliteStore) -> None:
+    global _fork_hook_set
+    with _fork_hook:
+        _open_stores.add(store)
+        if not _fork_hook_set:
+            _fork_hook_set = True
+            os.register_at_fork(after_in_child=_let_go_in_child)
+
+
+def _let_go_in_child() -> None:
+    for store in list(_open_stores):
+        store.after_fork()

@@ -1,0 +1,277 @@
+"""How the text of a setting becomes a value.
+
+Each function takes a text, or a value that is right already, and raises ValueError with what is wrong.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+from .rules.cookies import GuardedCookie, parse_guarded_cookie
+
+COOKIE_FORMATS = frozenset({"auto", "jwt", "flask", "starlette", "django", "opaque"})
+ENDPOINT_GROUPS = ("logout",)
+_LATER_GROUPS = ("sessions", "browser", "oauth", "oidc", "check", "push", "admin")
+_LATER_STORES = ("redis", "rediss", "redis+sentinel", "redis+cluster", "postgresql+psycopg", "mysql+pymysql")
+ALGORITHMS = (
+    "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512",
+    "ES256", "ES256K", "ES384", "ES512", "EdDSA",
+)  # fmt: skip
+_UNITS = {
+    "ms": 0.001, "s": 1, "second": 1, "seconds": 1, "m": 60, "minute": 60, "minutes": 60,
+    "h": 3600, "hour": 3600, "hours": 3600, "d": 86400, "day": 86400, "days": 86400,
+}  # fmt: skip
+_PEM = re.compile(r"-----BEGIN [^-]+-----.*?-----END [^-]+-----", re.DOTALL)
+_SITE_DATA = ("cache", "cookies", "storage", "prefetchCache", "prerenderCache")
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """So many logouts in so many seconds."""
+
+    count: int
+    window: float
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A registered application: its secret, and where it may be sent after a logout."""
+
+    secret: str | None = field(default=None, repr=False)
+    redirect_uris: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPath:
+    """A path whose body carries tokens in these fields."""
+
+    method: str
+    path: str
+    fields: tuple[str, ...]
+
+
+def text(value: Any) -> str:
+    """A non-empty text."""
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("is empty; write a value or remove it")
+    return value.strip()
+
+
+def boolean(value: Any) -> bool:
+    """True or false."""
+    if isinstance(value, bool):
+        return value
+    word = str(value).strip().lower()
+    if word not in ("true", "false", "1", "0", "yes", "no", "on", "off"):
+        raise ValueError(f"{value!r} is not a yes or no; write true or false")
+    return word in ("true", "1", "yes", "on")
+
+
+def one_of(*choices: str) -> Callable[[Any], str]:
+    """One of these words."""
+
+    def parse(value: Any) -> str:
+        word = str(value).strip()
+        if word not in choices:
+            raise ValueError(f"{value!r} is not one of {', '.join(choices)}")
+        return word
+
+    return parse
+
+
+def listed(value: Any) -> tuple[str, ...]:
+    """Texts with commas between."""
+    items = value.split(",") if isinstance(value, str) else value
+    if not isinstance(items, list | tuple) or not all(isinstance(item, str) for item in items):
+        raise ValueError(f"{value!r} is not a list; write values with commas between")
+    return tuple(item.strip() for item in items if item.strip())
+
+
+def duration(value: Any) -> float:
+    """Seconds, or a number with ms, s, m, h or d."""
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", str(value).strip().lower())
+    if isinstance(value, bool) or not match or (match[2] or "s") not in _UNITS:
+        raise ValueError(f"{value!r} is not a duration; write seconds, or e.g. 250ms, 15m, 12h, 30d")
+    return float(match[1]) * _UNITS[match[2] or "s"]
+
+
+def rate_limit(value: Any) -> RateLimit | None:
+    """`20 per 5 minutes`, or `off`."""
+    if isinstance(value, RateLimit):
+        return value
+    words = str(value).strip().lower()
+    if words == "off":
+        return None
+    match = re.fullmatch(r"(\d+)\s*(?:per|/)\s*(\d+\s*[a-z]+|[a-z]+)", words)
+    if not match or int(match[1]) == 0:
+        raise ValueError(f"{value!r} is not a rate; write e.g. 20 per 5 minutes, or off")
+    window = duration(match[2] if match[2][0].isdigit() else "1 " + match[2])
+    return RateLimit(int(match[1]), window)
+
+
+def keys(value: Any) -> tuple[str, ...]:
+    """One secret or several; never shown in a message."""
+    found = split_keys(value) if isinstance(value, str) else value
+    if not isinstance(found, list | tuple) or not all(isinstance(key, str) and key for key in found) or not found:
+        raise ValueError("holds no key; write a secret, PEM blocks, or a JSON list of them")
+    return tuple(found)
+
+
+def split_keys(value: str) -> tuple[str, ...]:
+    """Several keys in one text: PEM blocks one after the other, a JSON list, or secrets with commas between."""
+    value = value.strip()
+    if "-----BEGIN" in value:
+        return tuple(_PEM.findall(value.replace("\\n", "\n")))
+    if value.startswith("["):
+        try:
+            listed_keys = json.loads(value)
+        except ValueError:
+            return ()
+        return tuple(listed_keys) if isinstance(listed_keys, list) else ()
+    return tuple(key.strip() for key in value.split(",") if key.strip())
+
+
+def algorithms(value: Any) -> tuple[str, ...]:
+    """Signature algorithms that we verify."""
+    names = listed(value)
+    for name in names:
+        if name not in ALGORITHMS:
+            raise ValueError(f"{name!r} is not an algorithm we verify; write one of {', '.join(ALGORITHMS)}")
+    return names
+
+
+def cookies(value: Any) -> tuple[GuardedCookie, ...]:
+    """Guarded cookies, `name:format` with commas between."""
+    items = listed(value) if isinstance(value, str) else value
+    return tuple(
+        item if isinstance(item, GuardedCookie) else parse_guarded_cookie(str(item), COOKIE_FORMATS) for item in items
+    )
+
+
+def paths(value: Any) -> tuple[str, ...]:
+    """Paths with commas between."""
+    found = listed(value)
+    for path in found:
+        if not path.startswith("/") or set(path) & set("?#\\%* ") or "/.." in path or "/./" in path:
+            raise ValueError(f"{path!r} is not a plain path; write it from '/', without query, pattern or dots")
+    return found
+
+
+def prefix(value: Any) -> str:
+    """A path without a slash at its end; empty for the root."""
+    word = str(value).strip().rstrip("/")
+    return paths([word])[0] if word else ""
+
+
+def endpoints(value: Any) -> tuple[str, ...]:
+    """Groups of endpoints."""
+    found = listed(value)
+    for group in found:
+        if group in _LATER_GROUPS:
+            raise ValueError(f"{group!r} is not available in this version; write {', '.join(ENDPOINT_GROUPS)}")
+        if group not in ENDPOINT_GROUPS:
+            raise ValueError(f"{group!r} is not a group of endpoints; write {', '.join(ENDPOINT_GROUPS)}")
+    return found
+
+
+def store_url(value: Any) -> str:
+    """The address of a store that this version has."""
+    url = text(value)
+    scheme = url.partition(":")[0]
+    if scheme in _LATER_STORES:
+        raise ValueError(f"{scheme}:// is not available in this version; write sqlite:///path or memory://")
+    if url != "memory://" and not (url.startswith("sqlite:///") and len(url) > len("sqlite:///")):
+        raise ValueError(f"{scheme!r} is not a store address; write sqlite:///logout.db or memory://")
+    return url
+
+
+def key_url(value: Any) -> str:
+    """An https address, or http on this host."""
+    url = text(value)
+    parts = urlsplit(url)
+    if parts.scheme == "https" and parts.hostname:
+        return url
+    if parts.scheme == "http" and parts.hostname in ("localhost", "127.0.0.1", "::1"):
+        return url
+    raise ValueError(f"{url!r} is not https; keys that anyone on the way can change verify nothing")
+
+
+def origin(value: Any) -> str:
+    """`scheme://host[:port]` as browsers spell an Origin."""
+    word = text(value).rstrip("/")
+    parts = urlsplit(word)
+    if parts.scheme not in ("http", "https") or not parts.netloc or parts.path or parts.query or "@" in parts.netloc:
+        raise ValueError(f"{value!r} is not an origin; write e.g. https://app.example.com")
+    return word.lower()
+
+
+def origins(value: Any) -> tuple[str, ...]:
+    """Origins with commas between."""
+    return tuple(origin(item) for item in listed(value))
+
+
+def networks(value: Any) -> tuple[str, ...]:
+    """Addresses or networks with commas between."""
+    found = listed(value)
+    for item in found:
+        try:
+            ipaddress.ip_network(item, strict=False)
+        except ValueError:
+            raise ValueError(f"{item!r} is not an address or network; write e.g. 10.0.0.0/8") from None
+    return found
+
+
+def site_data(value: Any) -> tuple[str, ...]:
+    """Types of Clear-Site-Data."""
+    found = tuple(item.strip('"') for item in listed(value))
+    for item in found:
+        if item not in _SITE_DATA:
+            raise ValueError(f"{item!r} is not a type of Clear-Site-Data; write one of {', '.join(_SITE_DATA)}")
+    return found
+
+
+def clients(value: Any) -> Mapping[str, Client]:
+    """JSON of clients; the secrets are never shown in a message."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            raise ValueError("is not JSON") from None
+    if not isinstance(value, dict):
+        raise ValueError('is not a JSON object; write {"id": {"secret": "…", "redirect_uris": ["…"]}}')
+    return {str(name): each if isinstance(each, Client) else _client(str(name), each) for name, each in value.items()}
+
+
+def _client(name: str, value: Any) -> Client:
+    if not isinstance(value, dict) or set(value) - {"secret", "redirect_uris"}:
+        raise ValueError(f'client {name!r} is not {{"secret": "…", "redirect_uris": ["…"]}}')
+    secret, uris = value.get("secret"), value.get("redirect_uris", [])
+    if secret is not None and (not isinstance(secret, str) or not secret):
+        raise ValueError(f"the secret of client {name!r} is not a text")
+    if not isinstance(uris, list) or not all(isinstance(uri, str) for uri in uris):
+        raise ValueError(f"the redirect_uris of client {name!r} are not a list of addresses")
+    return Client(secret, tuple(uris))
+
+
+def token_paths(value: Any) -> tuple[TokenPath, ...]:
+    """`METHOD /path: field, field` with semicolons between."""
+    if not isinstance(value, str):
+        if isinstance(value, list | tuple) and all(isinstance(each, TokenPath) for each in value):
+            return tuple(value)
+        raise ValueError("is not a text; write e.g. POST /refresh: refresh_token")
+    found = []
+    for item in filter(None, (part.strip() for part in value.split(";"))):
+        match = re.fullmatch(r"([A-Z]+) (/[^\s:?#]*)\s*:\s*([A-Za-z0-9_.\-]+(?:\s*,\s*[A-Za-z0-9_.\-]+)*)", item)
+        if match is None:
+            raise ValueError(f"{item!r} is not understood; write e.g. POST /refresh: refresh_token")
+        found.append(TokenPath(match[1], match[2], listed(match[3])))
+    return tuple(found)

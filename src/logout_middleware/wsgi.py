@@ -1,0 +1,249 @@
+"""The WSGI shell: turns environs into our Request, and runs the flows to their end, without any event loop.
+
+What passes, passes untouched, with the server's own `start_response`, unless a cookie must be taken out,
+deleted or given a session id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
+from io import BytesIO
+from typing import Any
+
+from .colour import run_blocking
+from .endpoints import Endpoint, routes, with_cors
+from .endpoints.service import refusal_of
+from .errors import Refused
+from .flows.guard import Decision
+from .flows.token_requests import tokens_in_body
+from .logout import BlockingLogout, Logout, for_middleware
+from .paths import lay_out
+from .rules import proxies
+from .rules.credentials import without_cookies
+from .rules.http import MAX_BODY, Request, Response
+from .settings import LogoutSettings
+from .stores.memory import MemoryStore
+from .values import TokenPath
+
+Environ = dict[str, Any]
+StartResponse = Callable[..., Any]
+App = Callable[[Environ, StartResponse], Iterable[bytes]]
+
+IDENTITY = "logout_middleware.identity"
+"""Where the application finds the identity of a guarded request, in the environ."""
+
+
+class LogoutMiddleware:
+    """Guards a WSGI application and serves the logout endpoints in front of it.
+
+    Everything comes from LOGOUT_* variables, or `settings`, or settings as keywords, or a shared `logout`.
+    """
+
+    def __init__(
+        self, app: App, *, settings: LogoutSettings | None = None, logout: Logout | BlockingLogout | None = None,
+        **given: Any,
+    ) -> None:  # fmt: skip
+        self.app = app
+        self.logout = parts = for_middleware(logout, settings, blocking=True, given=given)
+        chosen = parts.settings
+        token_paths = chosen.token_requests + chosen.token_responses
+        self._paths = lay_out(routes(parts.service, chosen.prefix), token_paths, chosen.exempt_paths)
+        self._special, self._check = self._paths.special, parts.guard.check
+        self._signs_sessions = parts.sessions.needed
+        self._exempts = bool(chosen.exempt_paths)
+        self._memory = parts.raw_store if isinstance(parts.raw_store, MemoryStore) else None
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Serve one request."""
+        path = environ.get("PATH_INFO", "")
+        special = self._special.get(path)
+        if special is not None:
+            return self._serve_special(special, path, environ, start_response)
+        authorization = environ.get("HTTP_AUTHORIZATION")
+        cookie = environ.get("HTTP_COOKIE")
+        if self._signs_sessions:
+            start_response = self._signing(start_response)
+        if authorization is None and cookie is None:
+            if self._memory is not None or "mod_wsgi.version" in environ:
+                self._look_at_server(environ)
+            return self.app(environ, start_response)
+        if self._exempts and self._paths.is_exempt(path):
+            return self.app(environ, start_response)
+        decision = run_blocking(self._check(authorization, cookie))
+        if decision.refusal is None and not decision.strip and not decision.drop_authorization:
+            if decision.identity is not None:
+                environ[IDENTITY] = decision.identity
+            return self.app(environ, start_response)
+        return self._carry_out(decision, environ, start_response)
+
+    def _look_at_server(self, environ: Environ) -> None:
+        """Say what the server of this request lets us see, and an operator should know."""
+        if self._memory is not None and environ.get("wsgi.multiprocess"):
+            self._memory.saw_another_worker("the server says wsgi.multiprocess")
+        if "mod_wsgi.version" in environ:
+            self.logout.advise(
+                "mod_wsgi",
+                "mod_wsgi hides the Authorization field unless the Apache configuration says WSGIPassAuthorization On; "
+                "without it a revoked bearer token is not seen here",
+            )
+
+    def _carry_out(self, decision: Decision, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Refuse, or pass the request on without what is dead in it."""
+        if decision.refusal is not None:
+            return self._answer(
+                decision.refusal.with_headers(self._deletions(decision, environ)), environ, start_response
+            )
+        environ = dict(environ)
+        if decision.strip:
+            kept = without_cookies([environ.pop("HTTP_COOKIE", "")], decision.strip)
+            if kept:
+                environ["HTTP_COOKIE"] = kept[0]
+        if decision.drop_authorization:
+            environ.pop("HTTP_AUTHORIZATION", None)
+        if decision.identity is not None:
+            environ[IDENTITY] = decision.identity
+        if decision.delete:
+            start_response = self._deleting(decision, environ, start_response)
+        return self.app(environ, start_response)
+
+    # ---- our own paths -------------------------------------------------------------------------------
+
+    def _serve_special(
+        self, special: Endpoint | tuple[TokenPath, ...], path: str, environ: Environ, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        proxies_ = self.logout.settings.trusted_proxies
+        if isinstance(special, Endpoint):
+            return self._answer(run_blocking(special(make_request(environ, path, proxies_))), environ, start_response)
+        if self._signs_sessions:
+            start_response = self._signing(start_response)
+        here = [each for each in special if each.method == environ["REQUEST_METHOD"]]
+        fields = {name for each in here if each in self.logout.settings.token_requests for name in each.fields}
+        presented = []
+        try:
+            if fields:
+                body = _read_body(environ, MAX_BODY)
+                environ = {**environ, "wsgi.input": BytesIO(body), "CONTENT_LENGTH": str(len(body))}
+                request = make_request(environ, path, proxies_)
+                presented = run_blocking(tokens_in_body(request, fields, self.logout.identifier))
+                environ["wsgi.input"] = BytesIO(body)
+        except Refused as refused:
+            return self._answer(refusal_of(refused), environ, start_response)
+        held = [environ.get(name) for name in ("HTTP_AUTHORIZATION", "HTTP_COOKIE")]
+        authorization, cookie = ([text] if text is not None else [] for text in held)
+        decision = run_blocking(self.logout.guard.judge(authorization, cookie, others=presented, login_path=bool(here)))
+        return self._carry_out(decision, environ, start_response)
+
+    def _answer(self, response: Response, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        origin = environ.get("HTTP_ORIGIN")
+        response = with_cors(response, [origin] if origin is not None else [], self.logout.settings.trusted_origins)
+        return send_response(response, environ, start_response)
+
+    # ---- answers of the application ------------------------------------------------------------------
+
+    def _deletions(self, decision: Decision, environ: Environ) -> list[tuple[str, str]]:
+        cookies = tuple(each for each in self.logout.settings.cookies if each.name in decision.delete)
+        request = make_request(environ, environ.get("PATH_INFO", ""), self.logout.settings.trusted_proxies)
+        return [field for field in self.logout.service.deletions(cookies, request) if field[0] == "Set-Cookie"]
+
+    def _deleting(self, decision: Decision, environ: Environ, start_response: StartResponse) -> StartResponse:
+        """Delete the dead cookies with the application's answer, except those that it sets anew: a new login."""
+        deletions = self._deletions(decision, environ)
+
+        def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
+            new = {value.partition("=")[0].strip() for name, value in headers if name.lower() == "set-cookie"}
+            added = [field for field in deletions if field[1].partition("=")[0] not in new]
+            return start_response(status, headers + added, *exc_info)
+
+        return start
+
+    def _signing(self, start_response: StartResponse) -> StartResponse:
+        """Give sessions that the application sets a stable id."""
+        rewrite = self.logout.sessions.rewrite
+
+        def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
+            headers = [(name, rewrite(value) if name.lower() == "set-cookie" else value) for name, value in headers]
+            return start_response(status, headers, *exc_info)
+
+        return start
+
+
+class LogoutEndpoints:
+    """The endpoints alone, to be mounted by hand under `/auth`, e.g. with werkzeug's DispatcherMiddleware."""
+
+    def __init__(
+        self, logout: BlockingLogout | None = None, *, settings: LogoutSettings | None = None, **given: Any
+    ) -> None:
+        self.logout = for_middleware(logout, settings, blocking=True, given=given)
+        self._routes = routes(self.logout.service, "")
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Serve one request below the mount; other paths are 404."""
+        path = environ.get("PATH_INFO", "")
+        endpoint = self._routes.get(path)
+        if endpoint is None:
+            missing = Response(404, (("Content-Type", "text/plain"),), b"Not found")
+            return send_response(missing, environ, start_response)
+        request = make_request(environ, path, self.logout.settings.trusted_proxies)
+        return send_response(run_blocking(endpoint(request)), environ, start_response)
+
+
+def make_request(environ: Environ, path: str, trusted_proxies: tuple[str, ...]) -> Request:
+    """Our Request from a WSGI environ."""
+    headers = [
+        (name[5:].replace("_", "-").lower(), value) for name, value in environ.items() if name.startswith("HTTP_")
+    ]
+    if environ.get("CONTENT_TYPE"):
+        headers.append(("content-type", environ["CONTENT_TYPE"]))
+    peer = environ.get("REMOTE_ADDR") or None
+    forwarded_for, forwarded_proto = environ.get("HTTP_X_FORWARDED_FOR"), environ.get("HTTP_X_FORWARDED_PROTO")
+
+    async def read_body(limit: int) -> bytes:
+        return _read_body(environ, limit)
+
+    return Request(
+        method=environ["REQUEST_METHOD"],
+        path=environ.get("SCRIPT_NAME", "") + path,
+        query_string=environ.get("QUERY_STRING", ""),
+        headers=headers,
+        scheme=proxies.scheme(
+            peer, [forwarded_proto] if forwarded_proto else [], trusted_proxies, environ["wsgi.url_scheme"]
+        ),
+        client=proxies.client_address(peer, [forwarded_for] if forwarded_for else [], trusted_proxies),
+        read_body=read_body,
+    )
+
+
+def _read_body(environ: Environ, limit: int) -> bytes:
+    """The whole body, or `Refused` 413 where it is larger than the limit. A length is digits only (RFC 9110 8.6)."""
+    length = environ.get("CONTENT_LENGTH") or ""
+    if length and not (length.isascii() and length.isdigit()):
+        raise Refused(400, "invalid_request", "Content-Length is not a number")
+    if not length and not environ.get("wsgi.input_terminated"):
+        return b""
+    wanted = int(length) if length else limit + 1
+    if length and wanted > limit:
+        raise Refused(413, "too_large", f"the body must not exceed {limit} bytes")
+    body = bytearray()
+    while len(body) < wanted:
+        part = environ["wsgi.input"].read(wanted - len(body))
+        if not part:
+            break
+        body += part
+    if len(body) > limit:
+        raise Refused(413, "too_large", f"the body must not exceed {limit} bytes")
+    if length and len(body) < wanted:
+        raise Refused(400, "invalid_request", "the body ended early")
+    return bytes(body)
+
+
+def send_response(response: Response, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    """Send a whole response; a HEAD request gets its headers only."""
+    headers = list(response.headers)
+    if response.status not in (204, 304):
+        headers.append(("Content-Length", str(len(response.body))))
+        if not any(name == "Content-Type" for name, _ in headers):
+            headers.insert(0, ("Content-Type", "text/plain"))  # wsgiref.validate demands one, even on a redirect
+    start_response(f"{response.status} {HTTPStatus(response.status).phrase}", headers)
+    # Never an empty list: some servers send the status only with the first chunk.
+    return [b"" if environ.get("REQUEST_METHOD") == "HEAD" else response.body]
