@@ -64,9 +64,9 @@ class Threaded:
         """See Store.hit."""
         return await call_in_thread(lambda: run_blocking(self.inner.hit(key, window)))
 
-    async def purge(self) -> int:
+    async def purge(self, at_most: int = 500) -> int:
         """See Store.purge."""
-        return await call_in_thread(lambda: run_blocking(self.inner.purge()))
+        return await call_in_thread(lambda: run_blocking(self.inner.purge(at_most)))
 
     async def count(self) -> int:
         """See Store.count."""

@@ -131,6 +131,12 @@ class Logout:
     def _advise(self) -> None:
         """Say at start what an operator would want to know before the first logout."""
         settings = self.settings
+        if not self.raw_store.durable and not settings.allow_unsafe_store:
+            self.advise(
+                "forgetful-store",
+                "this store forgets every logout when the process ends; use LOGOUT_STORE=sqlite:///logout.db, "
+                "or LOGOUT_ALLOW_UNSAFE_STORE=true if that is wanted",
+            )
         signed = [each.name for each in settings.cookies if each.format in ("flask", "starlette", "django")]
         if signed and not settings.cookie_secret:
             self.advise(
@@ -277,9 +283,16 @@ class Logout:
         self.events.subscribe(callback)
         return callback
 
-    async def purge(self) -> int:
-        """Forget what ended long ago; returns how many records. Happens by itself, a little with each logout."""
-        return await self.store.purge()
+    async def check(self) -> dict[str, str]:
+        """What the store is and how durable, asked from it for real; StoreError if it is away."""
+        return await self.store.check()
+
+    async def purge(self, at_most: int = 500) -> int:
+        """Forget up to so many records of what ended long ago; returns how many, 0 when there are no more.
+
+        Happens by itself, a little with each logout.
+        """
+        return await self.store.purge(at_most)
 
     async def close(self) -> None:
         """Give back the store's files and connections, if this object opened them."""
@@ -319,6 +332,7 @@ class BlockingLogout:
     introspect_token = _blocking(Logout.introspect_token)
     is_revoked = _blocking(Logout.is_revoked)
     explain = _blocking(Logout.explain)
+    check = _blocking(Logout.check)
     purge = _blocking(Logout.purge)
     close = _blocking(Logout.close)
     # The names that GenAuth's SDK gives them (GA-11).

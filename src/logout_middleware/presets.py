@@ -17,7 +17,7 @@ class Preset:
 
     `body_only`: only tokens in the body are logged out. `tolerant_body`: a body that cannot be read is no token.
     `failure_status`: the answer when nothing could record the logout. `strict_redirect`: an unlisted target is
-    400 and nothing happens. `required_client`: a redirect logout names a registered client. `get_on_aliases`: aliases
+    400 and nothing happens. `jwt_only`: a token that our keys did not sign is no login. `required_client`: a redirect logout names a registered client. `get_on_aliases`: aliases
     serve the redirect logout, too. `requires`: settings that the operator must give.
     """
 
@@ -28,6 +28,7 @@ class Preset:
     failure_status: int = 503
     strict_redirect: bool = False
     required_client: bool = False
+    jwt_only: bool = False
     get_on_aliases: bool = False
     requires: tuple[str, ...] = ()
 
@@ -39,6 +40,7 @@ PRESETS: Mapping[str, Preset] = {
     "user-management": Preset(
         defaults={"aliases": "/logout", "scope": "global", "require_credential": "true"},
         members={"message": "<message>", "timestamp": "<timestamp>"},
+        jwt_only=True,
     ),
     "spid": Preset(
         defaults={"aliases": "/logout", "on_get": "allow", "revoke_bound": "false"},

@@ -66,10 +66,10 @@ class FlakyStore:
         self._pass("hit")
         return await self.inner.hit(key, window)
 
-    async def purge(self) -> int:
+    async def purge(self, at_most: int = 500) -> int:
         """See Store.purge."""
         self._pass("purge")
-        return await self.inner.purge()
+        return await self.inner.purge(at_most)
 
     async def count(self) -> int:
         """See Store.count."""

@@ -108,8 +108,10 @@ async def _log_out(service: Service, request: Request, order: Order, *, wants_ht
     if refused and rules.strict_redirect:
         raise Refused(400, "invalid_redirect_uri", "redirect_uri is not registered for this client")
     if settings.require_credential and not arrived.presented:
-        challenge = (("WWW-Authenticate", 'Bearer realm="api"'),)  # no error code: RFC 6750 3.1
-        return failure(401, "credential_required", "Present the token or cookie to log out", challenge)
+        allowance = await service.limiter.count(*_counted_as(arrived, request, in_quota=True))
+        challenge = ("WWW-Authenticate", 'Bearer realm="api"')  # no error code: RFC 6750 3.1
+        challenged = (challenge, *(allowance.headers() if allowance else ()))
+        return failure(401, "credential_required", "Present the token or cookie to log out", challenged)
     if not arrived.presented:
         service.advise(
             "nothing-presented", "a logout request carried nothing guarded; check LOGOUT_COOKIES and the client"
@@ -117,7 +119,7 @@ async def _log_out(service: Service, request: Request, order: Order, *, wants_ht
 
     plan, allowance, limited = await revoke_within_limits(service, request, arrived, order.scope)
     limits = allowance.headers() if allowance else ()
-    if plan.unavailable and not limited:
+    if plan.unavailable and not limited and not _is_no_login(service, arrived):
         text = f"scope={order.scope} needs a verified login; only the presented credential was logged out"
         return failure(403, "scope_unavailable", text, limits)
     headers = [*limits, *service.deletions(_to_delete(service, request, arrived), request)]
@@ -152,6 +154,13 @@ def is_lawful(service: Service, request: Request, order: Order, arrived: Arrived
         return same or service.links.proves(order.intent, _names(arrived.live), order.redirect_uri)
     # Without Fetch Metadata and Origin this is no browser's form; a form could not send JSON or Authorization.
     return order.is_json or any(each.source in ("bearer", "dpop") for each in arrived.presented)
+
+
+def _is_no_login(service: Service, arrived: Arrived) -> bool:
+    """Is nothing here a login, because the preset's tokens are JWTs by our keys and this is none? (UM-5, UM-31)"""
+    if not (service.settings.preset_rules.jwt_only and service.identifier.policy.trusted):
+        return False
+    return not any(each.cookie or (each.identity and each.identity.verified) for each in arrived.presented)
 
 
 def _names(identities: tuple[Identity, ...]) -> set[bytes]:

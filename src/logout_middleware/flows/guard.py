@@ -153,6 +153,9 @@ class Guard:
             return await self._cannot_know(error)
         for finding in findings:
             self._examine(finding, records)
+        tokens = [finding for finding in findings if finding.presented.cookie is None]
+        if handshake and len(tokens) > 1:
+            tokens[0].code, tokens[0].why = "invalid_request", "the handshake carries more than one token"
         if all(finding.code is None for finding in findings):
             return self._remember(presented, remember)
         return await self._decide(findings, login_path=login_path, handshake=handshake)

@@ -137,6 +137,8 @@ def verify(token: Token, keys: Iterable[Any], policy: JwtPolicy, *, audience: bo
     }  # fmt: skip
     reason = "no configured key fits its algorithm"
     for key in keys:
+        if isinstance(key, bytes) != algorithm.startswith("HS"):
+            continue  # a secret signs HS only, and a public key is never taken for a secret
         try:
             jwt.decode(
                 token.text, key, algorithms=[algorithm], options=options,  # type: ignore[arg-type]  # a dict

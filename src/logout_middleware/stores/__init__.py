@@ -55,8 +55,11 @@ class Store(Protocol):
         """
         ...
 
-    async def purge(self) -> int:
-        """Forget what ended more than PURGE_DELAY ago, and return how many records; live ones are never touched."""
+    async def purge(self, at_most: int = 500) -> int:
+        """Forget what ended more than PURGE_DELAY ago, and return how many records; live ones are never touched.
+
+        About `at_most` in one call, so that nobody waits long; call again until it returns 0.
+        """
         ...
 
     async def count(self) -> int:

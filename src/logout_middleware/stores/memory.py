@@ -77,7 +77,7 @@ class MemoryStore:
                 self._hits = {k: hit for k, hit in self._hits.items() if hit[0] + window > now}
             return Count(count + 1, started + window - now)
 
-    async def purge(self) -> int:
+    async def purge(self, at_most: int = 500) -> int:
         """Forget what ended; see Store.purge."""
         with self._lock:
             return self._index.drop_ended(self._clock())

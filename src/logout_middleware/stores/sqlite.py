@@ -230,15 +230,10 @@ class SqliteStore:
             )
         return Count(count, started + window - now)
 
-    async def purge(self) -> int:
-        """Forget all that ended; see Store.purge."""
-        purged = 0
-        while True:
-            with self._writing() as connection:
-                batch = self._delete_ended(connection, _PURGE_AT_ONCE)
-            purged += batch
-            if batch < _PURGE_AT_ONCE:
-                return purged
+    async def purge(self, at_most: int = 500) -> int:
+        """Forget what ended; see Store.purge."""
+        with self._writing() as connection:
+            return self._delete_ended(connection, at_most)
 
     # ---- the operator --------------------------------------------------------------------------------
 

@@ -1,0 +1,218 @@
+"""The commands. Each asks a BlockingLogout one thing and prints it, as text or with --json as one JSON object."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+import click
+
+from ..errors import ConfigurationError, LogoutError
+from ..events import timestamp
+from ..logout import BlockingLogout
+from ..rules.revocation import FOREVER, Verdict
+
+_BATCH = 5000
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+reason = click.option("--reason", default=None, help="Why, for the audit record, e.g. password_change.")
+issuer = click.option("--issuer", default=None, help="Whose id it is; without it, our own realm.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="logout-middleware", prog_name="logout-middleware")
+def root() -> None:
+    """Look at, and log out, what LOGOUT_STORE remembers. All settings are LOGOUT_* variables."""
+
+
+@contextmanager
+def _opened(*, printing_json: bool) -> Iterator[BlockingLogout]:
+    """The Logout of the environment. Whatever is wrong is printed, never a stack trace; exit status 1."""
+    try:
+        logout = BlockingLogout()
+        try:
+            yield logout
+        finally:
+            logout.close()
+    except LogoutError as error:
+        problems = error.mistakes if isinstance(error, ConfigurationError) else (str(error),)
+        if printing_json:
+            click.echo(json.dumps({"ok": False, "problems": problems}))
+        else:
+            for problem in problems:
+                click.echo(problem, err=True)
+        sys.exit(1)
+
+
+def _say(values: dict[str, Any], *, printing_json: bool) -> None:
+    if printing_json:
+        click.echo(json.dumps(values))
+        return
+    for name, value in values.items():
+        if isinstance(value, dict):
+            _say({f"{name} {inner}": text for inner, text in value.items()}, printing_json=False)
+        else:
+            click.echo(f"{name}: {', '.join(value) or 'none' if isinstance(value, list) else value}")
+
+
+def _token(text: str) -> str:
+    """A token from the command line, or from standard input for `-`, where no other process can read it."""
+    token = sys.stdin.read().strip() if text == "-" else text
+    if not token:
+        raise click.UsageError("the token is empty")
+    return token
+
+
+@root.command()
+@as_json
+def check(*, as_json: bool) -> None:
+    """Check the settings and ask the store, for real, what it is and what it promises."""
+    with _opened(printing_json=as_json) as logout:
+        found = logout.check()
+        findings = [text for text in found.values() if text.startswith("UNSAFE")]
+        if not logout.inner.raw_store.durable and not logout.settings.allow_unsafe_store:
+            findings.append("the store forgets when the process ends; use LOGOUT_STORE=sqlite:///logout.db")
+        _say({"ok": not findings, **found, "findings": findings}, printing_json=as_json)
+    sys.exit(1 if findings else 0)
+
+
+@root.group()
+def revoke() -> None:
+    """Log out a token, a session, a user, a client, or everyone. Returns once it is durable."""
+
+
+def _done(what: str, *, printing_json: bool) -> None:
+    _say({"ok": True, "revoked": what}, printing_json=printing_json)
+
+
+@revoke.command("token")
+@click.argument("token", default="-")
+@reason
+@as_json
+def revoke_token(token: str, reason: str | None, *, as_json: bool) -> None:
+    """TOKEN, and by default its session; `-` (the default) reads it from standard input."""
+    text = _token(token)
+    with _opened(printing_json=as_json) as logout:
+        logout.revoke_token(text, reason=reason)
+        _done("token", printing_json=as_json)
+
+
+@revoke.command("session")
+@click.argument("sid")
+@issuer
+@reason
+@as_json
+def revoke_session(sid: str, issuer: str | None, reason: str | None, *, as_json: bool) -> None:
+    """The session with this id: every token and cookie that carries it."""
+    with _opened(printing_json=as_json) as logout:
+        logout.revoke_session(sid, issuer=issuer, reason=reason)
+        _done(f"session {sid}", printing_json=as_json)
+
+
+@revoke.command("user")
+@click.argument("sub")
+@click.option("--before", default=None, help="A time like 2026-11-20T10:29:00+00:00; default: now.")
+@click.option("--keep", multiple=True, help="A session id to spare; may be repeated.")
+@issuer
+@reason
+@as_json
+def revoke_user(
+    sub: str, before: str | None, keep: tuple[str, ...], issuer: str | None, reason: str | None, *, as_json: bool
+) -> None:
+    """All that this user had until now (or BEFORE): every device."""
+    moment = _moment(before)
+    with _opened(printing_json=as_json) as logout:
+        logout.revoke_user(sub, issuer=issuer, before=moment, keep=keep, reason=reason)
+        _done(f"user {sub}", printing_json=as_json)
+
+
+@revoke.command("client")
+@click.argument("client_id")
+@issuer
+@reason
+@as_json
+def revoke_client(client_id: str, issuer: str | None, reason: str | None, *, as_json: bool) -> None:
+    """All that was issued to this application until now."""
+    with _opened(printing_json=as_json) as logout:
+        logout.revoke_client(client_id, issuer=issuer, reason=reason)
+        _done(f"client {client_id}", printing_json=as_json)
+
+
+@revoke.command("everyone")
+@click.option("--before", default=None, help="A time like 2026-11-20T10:29:00+00:00; default: now.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@issuer
+@reason
+@as_json
+def revoke_everyone(before: str | None, issuer: str | None, reason: str | None, *, yes: bool, as_json: bool) -> None:
+    """Everything that anybody had until now: for the day a signing key leaks."""
+    moment = _moment(before)
+    if not yes:
+        click.confirm("This logs out every user. Go on?", abort=True, err=True)
+    with _opened(printing_json=as_json) as logout:
+        logout.revoke_everyone(moment, issuer=issuer, reason=reason)
+        _done("everyone", printing_json=as_json)
+
+
+def _moment(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise click.UsageError(f"--before {text!r} is not a time; write e.g. 2026-11-20T10:29:00+00:00") from None
+    if moment.tzinfo is None:
+        raise click.UsageError(f"--before {text!r} does not say its time zone; write e.g. 2026-11-20T10:29:00+00:00")
+    return moment
+
+
+@root.command()
+@click.argument("token", default="-")
+@as_json
+def explain(token: str, *, as_json: bool) -> None:
+    """Say whom TOKEN names, if it would pass, and which record refuses it; exit status 1 if it is refused."""
+    text = _token(token)
+    with _opened(printing_json=as_json) as logout:
+        verdict = logout.explain(text)
+        _say(_explained(verdict), printing_json=as_json)
+    sys.exit(1 if verdict.refusal is not None else 0)
+
+
+def _explained(verdict: Verdict) -> dict[str, Any]:
+    said: dict[str, Any] = {"passes": verdict.refusal is None}
+    if verdict.refusal is not None:
+        said["because"] = verdict.refusal
+    identity, record = verdict.identity, verdict.revocation
+    if identity is not None:
+        said |= {"verified": identity.verified, "key": identity.own_key.hex()}
+        named = {"user": identity.user_id, "session": identity.session_id, "client": identity.client_id}
+        said |= {name: value for name, value in named.items() if value is not None}
+    if record is not None:
+        said["refused_by"] = {
+            "key": record.key.hex(),
+            "issued_up_to": "always" if record.before >= FOREVER else timestamp(record.before),
+            "until": "for ever" if record.until >= FOREVER else timestamp(record.until),
+            "reason": record.reason,
+        }
+    return said
+
+
+@root.command()
+@as_json
+def purge(*, as_json: bool) -> None:
+    """Forget records of what ended long ago. Happens by itself with each logout; live records are never touched."""
+    with _opened(printing_json=as_json) as logout:
+        total = sum(_batches(logout.purge, show=not as_json and sys.stderr.isatty()))
+        _say({"ok": True, "forgotten": total}, printing_json=as_json)
+
+
+def _batches(purge: Callable[[int], int], *, show: bool) -> Iterator[int]:
+    with click.progressbar(length=0, label="forgetting", file=sys.stderr, hidden=not show) as bar:
+        while batch := purge(_BATCH):
+            bar.length = (bar.length or 0) + batch
+            bar.update(batch)
+            yield batch
