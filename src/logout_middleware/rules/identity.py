@@ -240,10 +240,10 @@ def new_session_id(session: Mapping[str, Any], policy: IdentityPolicy, *, now: f
     present = jose.text_claim(session, ADDED_SESSION_ID)
     if present is not None and present.endswith("." + mark) and added_at(present) is not None:
         return None
-    return f"{int(now * 1_000_000):x}.{entropy}.{mark}"
+    return f"{int(now * 1_000_000):014x}.{entropy}.{mark}"
 
 
 def added_at(session_id: str | None) -> float | None:
     """When the middleware added this session id; None for ids of another form."""
     head, dot, _ = (session_id or "").partition(".")
-    return int(head, 16) / 1_000_000 if dot and re.fullmatch(r"[0-9a-f]{12,16}", head) else None
+    return int(head, 16) / 1_000_000 if dot and re.fullmatch(r"[0-9a-f]{14}", head) else None

@@ -111,13 +111,19 @@ def _json_object(raw: bytes, part: str) -> Mapping[str, Any]:
 
 
 def canonical_signature(token: Token) -> bytes:
-    """The signature with the twin of ECDSA folded away: both (r, s) and (r, n - s) give the same bytes."""
+    """The signature with every twin of ECDSA folded away: (r, s), (r, n - s), and both with leading zeros.
+
+    What cannot be a pair of numbers below n, no verifier accepts; it stays as it is.
+    """
     order = _CURVE_ORDERS.get(str(token.header.get("alg")))
-    if order is None:
+    half, odd = divmod(len(token.signature), 2)
+    if order is None or odd:
         return token.signature
-    half = len(token.signature) // 2
-    s = int.from_bytes(token.signature[half:], "big")
-    return token.signature[:half] + min(s, order - s if s < order else s).to_bytes(half, "big")
+    r, s = (int.from_bytes(part, "big") for part in (token.signature[:half], token.signature[half:]))
+    if not (0 < r < order and 0 < s < order):
+        return token.signature
+    size = (order.bit_length() + 7) // 8
+    return r.to_bytes(size, "big") + min(s, order - s).to_bytes(size, "big")
 
 
 def verify(token: Token, keys: Iterable[Any], policy: JwtPolicy, *, audience: bool = True) -> str | None:
@@ -197,7 +203,7 @@ def number_claim(claims: Mapping[str, Any], name: str) -> float | None:
     try:
         number = float(value)
     except OverflowError:
-        return math.copysign(1e300, value)
+        return 1e300 if value > 0 else -1e300
     return number if math.isfinite(number) else None
 
 

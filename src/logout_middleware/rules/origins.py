@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 
 
@@ -19,7 +20,10 @@ def is_same_origin(
     if said is not None and said in trusted:
         return True
     if fetch_site:
-        return fetch_site[0] == "same-origin" and (said is None or own_origin is None or said == own_origin)
+        # A page of ours under `Referrer-Policy: no-referrer` posts with `Origin: null` (Fetch 3.1); an opaque origin,
+        # which says null as well, is cross-site to the browser.
+        unsaid = said in (None, "null") or own_origin is None
+        return fetch_site[0] == "same-origin" and (unsaid or said == own_origin)
     return said == own_origin if said is not None else None
 
 
@@ -45,3 +49,8 @@ def own_origin(*, public_url: str | None, scheme: str, host: str | None) -> str 
         return public_url
     plain = host is not None and host != "" and not set(host) & set("/\\@?#, \t")
     return f"{scheme}://{host}" if plain else None
+
+
+def is_this_machine(host: str | None) -> bool:
+    """Is this Host the developer's own machine, where plain http harms nobody? (W3C Secure Contexts 3.1)"""
+    return bool(re.fullmatch(r"(localhost|([a-z0-9-]+\.)+localhost|127\.0\.0\.1|\[::1\])(:[0-9]+)?", host or ""))

@@ -6,6 +6,7 @@ as it can see that there is more than one.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import multiprocessing
 import os
@@ -104,7 +105,7 @@ def signs_of_more_workers() -> list[str]:
     if multiprocessing.parent_process() is not None:
         signs.append("this process is a child of multiprocessing")
     arguments = [*sys.argv[1:], *os.environ.get("GUNICORN_CMD_ARGS", "").split()]
-    for option, value in zip(arguments, [*arguments[1:], ""], strict=True):
+    for option, value in itertools.pairwise([*arguments, ""]):
         name, equals, inline = option.partition("=")
         number = inline if equals else value
         if name in ("-w", "--workers") and number.isdigit() and int(number) > 1:
