@@ -13,7 +13,7 @@ ROOT = Path(logout_middleware.__file__).parent
 # Each may import what stands above it, and its own kind.
 LAYERS = (
     "errors", "rules", "values", "presets", "settings", "events", "stores", "stores.*", "flows", "endpoints",
-    "paths", "keys", "colour", "logout", "asgi", "wsgi", "cli", "testing", "__main__", "__init__",
+    "paths", "keys", "colour", "parts", "logout", "sharing", "asgi", "wsgi", "cli", "testing", "__main__", "__init__",
 )  # fmt: skip
 LOOPS_ALLOWED = {"colour.py", "testing.py"}
 

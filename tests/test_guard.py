@@ -78,13 +78,13 @@ class Site:
         return answer
 
     def ask(self, path: str = "/", method: str = "GET", **headers: Any) -> tuple[int, Any, Any]:
-        json = headers.pop("json", None)
+        json, body = headers.pop("json", None), headers.pop("body", None)
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         if self.kind == "asgi":
             self._client.cookies.clear()
-            answer = self._client.request(method, path, headers=sent, json=json)
+            answer = self._client.request(method, path, headers=sent, json=json, content=body)
             return answer.status_code, answer.headers, answer.json() if answer.content else None
-        with self._client.open(path, method=method, headers=sent, json=json) as answer:
+        with self._client.open(path, method=method, headers=sent, json=json, data=body) as answer:
             return answer.status_code, answer.headers, answer.get_json(silent=True)
 
     def token(self, **claims: Any) -> str:
@@ -475,3 +475,57 @@ def test_headers_that_can_be_read_once_only_are_copied() -> None:
     asyncio.run(middleware({"type": "http", "path": "/", "method": "GET", "headers": headers}, None, None))  # type: ignore[arg-type]
 
     assert seen == [(b"authorization", b"Bearer " + token.encode()), (b"x", b"y")]
+
+
+# ---- found by review ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["enforce", "observe"])
+def test_a_body_that_hides_its_token_is_refused_and_in_observe_mode_handed_on(kind: str, mode: str) -> None:
+    """Two values for one field, a second encoding, too much of it: whatever the application would make of it."""
+    site = Site(kind, mode=mode)
+    twice = f'{{"refresh_token": "{site.token()}", "refresh_token": "x"}}'
+
+    for body in (twice, "refresh_token=a&refresh_token=b", "x" * 70_000):
+        status, _, told = site.ask("/refresh", "POST", body=body, content_type="application/json")
+        if mode == "enforce":
+            assert status in (400, 413)
+        else:
+            assert (status, told["body"]) == (200, body)
+
+
+def test_a_revoked_token_is_found_in_a_body_in_any_encoding(site: Site) -> None:
+    """`json.loads` detects UTF-16, and so do frameworks."""
+    token = site.token()
+    site.revoke(token)
+
+    for encoding in ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"):
+        body = f'{{"refresh_token": "{token}"}}'.encode(encoding)
+        assert site.ask("/refresh", "POST", body=body, content_type="text/plain")[0] == 401
+    form = f"a=1&refresh_token={token}"
+    assert site.ask("/refresh", "POST", body=form, content_type="application/x-www-form-urlencoded")[0] == 401
+
+
+def test_keys_that_cannot_be_fetched_are_503_on_every_way_in(kind: str) -> None:
+    """Header, cookie and body: not knowing the key is not knowing, and never an exception."""
+    site = Site(kind, jwt_key=(), jwks_url="http://127.0.0.1:9/jwks", jwt_algorithms="RS256")
+    token = site.token()
+
+    for sent in (bearer(token), {"cookie": f"session={token}"}):
+        assert site.ask(**sent)[0] == 503
+    assert site.ask("/refresh", "POST", json={"refresh_token": token})[0] == 503
+    assert site.ask("/auth/logout", "POST", json={"refresh_token": token})[0] == 503
+
+
+def test_a_login_behind_a_proxy_that_ended_tls_is_of_our_own_site(site: Site) -> None:
+    """The browser says https, the server sees http, and nobody configured a thing."""
+    token = site.token()
+
+    status, headers, _ = site.ask(
+        "/auth/logout", "POST", cookie=f"session={token}", host="app.example.com", origin="https://app.example.com",
+        sec_fetch_site="same-origin",
+    )  # fmt: skip
+
+    assert status == 200
+    assert headers["set-cookie"].startswith("session=;")
+    assert site.ask(cookie=f"session={token}")[2]["cookies"] == {}

@@ -5,7 +5,7 @@
 
 The map of the package, in reading order. A request: `asgi.py` or `wsgi.py` (the shells) → `flows/guard.py` →
 `rules/` → `stores/`. A logout: a shell → `endpoints/logout.py` or `endpoints/redirect.py` → `flows/logout.py` →
-`stores/`. `settings.py` has every LOGOUT_* variable; `logout.py` builds the parts and is what code calls.
+`stores/`. `settings.py` has every LOGOUT_* variable; `parts.py` builds everything; `logout.py` is what code calls.
 """
 
 from __future__ import annotations

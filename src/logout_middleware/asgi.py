@@ -16,12 +16,13 @@ from .endpoints.service import refusal_of
 from .errors import ConfigurationError, Refused
 from .flows.guard import Decision
 from .flows.token_requests import tokens_in_body
-from .logout import BlockingLogout, Logout, for_middleware
+from .logout import BlockingLogout, Logout
 from .paths import below_root, lay_out
 from .rules import proxies
 from .rules.credentials import read_query, read_subprotocols, without_cookies
 from .rules.http import Request, Response
 from .settings import LogoutSettings
+from .sharing import for_middleware
 from .values import TokenPath
 
 Scope = MutableMapping[str, Any]
@@ -126,15 +127,15 @@ class LogoutMiddleware:
         here = [each for each in special if each.method == scope["method"]]
         fields = {name for each in here if each in self.logout.settings.token_requests for name in each.fields}
         body = _ReplayedBody(receive)
+        tokens = []
         try:
-            presented = []
             if fields:
-                request = self._request(scope, path, body.receive)
-                presented = await tokens_in_body(request, fields, self.logout.identifier)
+                tokens = await tokens_in_body(self._request(scope, path, body.receive), fields)
         except Refused as refused:
-            return await self._answer(refusal_of(refused), scope, send)
+            if not self.logout.guard.observe:
+                return await self._answer(refusal_of(refused), scope, send)
         decision = await self.logout.guard.judge(
-            _lines(scope, b"authorization"), _lines(scope, b"cookie"), others=presented, login_path=bool(here)
+            _lines(scope, b"authorization"), _lines(scope, b"cookie"), others=tokens, login_path=bool(here)
         )
         await self._carry_out(decision, scope, body.replay, send)
 
@@ -190,13 +191,12 @@ class LogoutMiddleware:
         path = below_root(scope["path"], scope.get("root_path") or "")
         if self._exempts and self._paths.is_exempt(path):
             return await self.app(scope, receive, send)
-        identifier = self.logout.identifier
         query = parse_qsl(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
         found = [
             read_query([value for name, value in query if name == "access_token"]),
             read_subprotocols(_lines(scope, b"sec-websocket-protocol")),
         ]
-        others = [await identifier.token(each) for each in found if each is not None]
+        others = [each for each in found if each is not None]
         authorization = _lines(scope, b"authorization")
         decision = await self.logout.guard.judge(authorization, _lines(scope, b"cookie"), others=others, handshake=True)
         if decision.refusal is None:

@@ -14,7 +14,6 @@ from .rules.revocation import Revocation
 from .stores import Count, Store
 
 T = TypeVar("T")
-Runner = Callable[[Callable[[], T]], Coroutine[Any, Any, T]]
 
 
 def run_blocking(coroutine: Coroutine[Any, Any, T]) -> T:

@@ -1,37 +1,22 @@
-"""`Logout` and `BlockingLogout`: what application code calls, and what the middleware is made of.
+"""`Logout` and `BlockingLogout`: what application code calls.
 
-The constructor builds every part from the settings, once. The methods are written once, as coroutines; the
-blocking class runs the same coroutines to their end.
+The methods are written once, as coroutines; the blocking class runs the same coroutines to their end.
 """
 
 from __future__ import annotations
 
 import functools
-import logging
-import secrets
-import threading
-import time
-import weakref
 from collections.abc import Callable, Collection, Coroutine
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Concatenate, ParamSpec, TypeVar
 from urllib.parse import urlencode
 
-from .colour import Threaded, call_here, call_in_thread, run_blocking
-from .endpoints.limits import Limiter
-from .endpoints.links import Links
-from .endpoints.service import Service
+from .colour import run_blocking
 from .errors import ConfigurationError, Refused
-from .events import Callback, Events, LogoutEvent
-from .flows.guard import Guard
-from .flows.identify import Identifier, KeySource
-from .flows.logout import Logouts
-from .flows.stable_session import StableSessions
-from .keys import JwksKeys, StaticKeys
+from .events import Callback, LogoutEvent
+from .parts import Parts
 from .rules.credentials import Credential
-from .rules.identity import Identity, IdentityPolicy
-from .rules.jose import JwtPolicy
+from .rules.identity import Identity
 from .rules.revocation import (
     FOREVER,
     Revocation,
@@ -43,111 +28,15 @@ from .rules.revocation import (
     user_key,
 )
 from .settings import LogoutSettings
-from .stores import Store
 
-_log = logging.getLogger("logout_middleware")
-
-Clock = Callable[[], float]
 Moment = float | datetime
 
 
-def open_store(settings: LogoutSettings, clock: Clock = time.time) -> Store:
-    """The store that LOGOUT_STORE names. ConfigurationError if it cannot be used."""
-    if settings.store == "memory://":
-        from .stores.memory import MemoryStore
+class Logout(Parts):
+    """Revokes, asks and explains, under an event loop.
 
-        return MemoryStore(clock)
-    from .stores.sqlite import SqliteStore
-
-    return SqliteStore(settings.store.removeprefix("sqlite:///"), prefix=settings.key_prefix, clock=clock)
-
-
-class _NoKeys:
-    """Where nothing is configured to verify with."""
-
-    async def find(self, text: str) -> tuple[Any, ...]:
-        return ()
-
-
-@dataclass(slots=True)
-class _Warnings:
-    """Warnings to the operator, each topic once."""
-
-    said: set[str] = field(default_factory=set)
-
-    def __call__(self, topic: str, text: str) -> None:
-        if topic not in self.said:
-            self.said.add(topic)
-            _log.warning(text)
-
-
-class Logout:
-    """Revokes, asks and explains; one for each set of settings and process.
-
-    `settings`: a LogoutSettings; without it the environment and keywords decide. `store`: an object with the
-    promises of `stores.Store` instead of the one that LOGOUT_STORE names; who made it closes it.
+    Takes a LogoutSettings, or settings as keywords, or reads the environment; see `Parts` for the rest.
     """
-
-    def __init__(
-        self, settings: LogoutSettings | None = None, *, store: Store | str | None = None, clock: Clock = time.time,
-        blocking: bool = False, **given: Any,
-    ) -> None:  # fmt: skip
-        if isinstance(store, str):
-            given["store"], store = store, None
-        if settings is not None and given:
-            raise ConfigurationError("E006 settings: give a LogoutSettings or keywords, not both")
-        self.settings = settings = settings or LogoutSettings.load(**given)
-        self._owns_store = store is None
-        self._clock = clock
-        opened = store or open_store(settings, clock)
-        self.raw_store = opened
-        self.blocking = blocking
-        self.store: Store = Threaded(opened) if opened.writes_block and not blocking else opened
-        self.advise = _Warnings()
-        policy = _identity_policy(settings)
-        keys = _keys(settings, blocking=blocking)
-        self.events = Events(settings.audit)
-        self.identifier = Identifier(policy, keys, settings.cookies)
-        self.guard = Guard(
-            self.store, self.identifier, self.events, clock,
-            fail_open=settings.fail_mode == "open", observe=settings.mode == "observe",
-            reject_cookies=settings.revoked_cookie == "reject", leeway=settings.jwt_leeway,
-        )  # fmt: skip
-        if isinstance(keys, JwksKeys):
-            keys.on_change = self._forget_identities
-        self.logouts = Logouts(self.store, self.events, clock, settings.max_lifetime, settings.jwt_leeway)
-        self.links = Links(settings.secret, clock)
-        self.sessions = StableSessions(policy, settings.cookies, clock, lambda: secrets.token_urlsafe(16))
-        self.service = Service(
-            settings, self.store, self.identifier, self.logouts, self.events, clock,
-            Limiter(self.store, settings.rate_limit, clock), self.links, self.advise,
-        )  # fmt: skip
-        self._advise()
-
-    def _forget_identities(self) -> None:
-        self.guard.bearers.forget_all()
-        self.guard.cookies.forget_all()
-
-    def _advise(self) -> None:
-        """Say at start what an operator would want to know before the first logout."""
-        settings = self.settings
-        if not self.raw_store.durable and not settings.allow_unsafe_store:
-            self.advise(
-                "forgetful-store",
-                "this store forgets every logout when the process ends; use LOGOUT_STORE=sqlite:///logout.db, "
-                "or LOGOUT_ALLOW_UNSAFE_STORE=true if that is wanted",
-            )
-        signed = [each.name for each in settings.cookies if each.format in ("flask", "starlette", "django")]
-        if signed and not settings.cookie_secret:
-            self.advise(
-                "no-cookie-secret",
-                f"LOGOUT_COOKIES guards {', '.join(signed)}, but LOGOUT_COOKIE_SECRET is not set: a copy that the "
-                "application signed at another time is not known to be the same session, and no user can be logged out",
-            )
-        if settings.jwt_key and any(len(key) < 32 and "-----BEGIN" not in key for key in settings.jwt_key):
-            self.advise(
-                "short-key", "a secret in LOGOUT_JWT_KEY is shorter than 32 bytes and can be guessed (RFC 7518 3.2)"
-            )
 
     # ---- revoke --------------------------------------------------------------------------------------
 
@@ -294,12 +183,6 @@ class Logout:
         """
         return await self.store.purge(at_most)
 
-    async def close(self) -> None:
-        """Give back the store's files and connections, if this object opened them."""
-        _shared.discard(self)
-        if self._owns_store:
-            await self.store.close()
-
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -338,57 +221,6 @@ class BlockingLogout:
     # The names that GenAuth's SDK gives them (GA-11).
     revokeToken = revoke_token  # noqa: N815
     introspectToken = introspect_token  # noqa: N815
-
-
-_shared: weakref.WeakSet[Logout] = weakref.WeakSet()
-_sharing = threading.Lock()
-
-
-def shared(settings: LogoutSettings, *, blocking: bool) -> Logout:
-    """The Logout of these settings in this process: two middlewares of one application are one (contract 6)."""
-    with _sharing:
-        for existing in _shared:
-            if existing.settings == settings and existing.blocking == blocking:
-                return existing
-        made = Logout(settings, blocking=blocking)
-        _shared.add(made)
-        return made
-
-
-def for_middleware(
-    logout: Logout | BlockingLogout | None, settings: LogoutSettings | None, *, blocking: bool, given: dict[str, Any]
-) -> Logout:
-    """The Logout that a middleware or mounted endpoints work with, from whatever of the three it was given."""
-    if logout is None:
-        if settings is not None and given:
-            raise ConfigurationError("E006 settings: give settings= or keywords, not both")
-        return shared(settings or LogoutSettings.load(**given), blocking=blocking)
-    if settings is not None or given:
-        raise ConfigurationError("E006 settings: the Logout that is given has its settings already; give it alone")
-    inner = logout.inner if isinstance(logout, BlockingLogout) else logout
-    if inner.blocking != blocking:
-        wanted, side = ("BlockingLogout", "WSGI") if blocking else ("Logout", "ASGI")
-        raise ConfigurationError(f"E007 logout: {side} needs a {wanted}; give one, or its settings")
-    return inner
-
-
-def _identity_policy(settings: LogoutSettings) -> IdentityPolicy:
-    return IdentityPolicy(
-        jwt=JwtPolicy(settings.jwt_algorithms, settings.jwt_issuer, settings.jwt_audience),
-        trusted=bool(settings.jwt_key) or settings.jwks_url is not None,
-        user_claims=settings.user_claim,
-        session_claims=settings.session_claim,
-        cookie_secrets=settings.cookie_secret,
-        max_lifetime=settings.max_lifetime,
-    )
-
-
-def _keys(settings: LogoutSettings, *, blocking: bool) -> KeySource:
-    if settings.jwt_key:
-        return StaticKeys(settings.jwt_key, settings.jwt_algorithms)
-    if settings.jwks_url is not None:
-        return JwksKeys(settings.jwks_url, call=call_here if blocking else call_in_thread)
-    return _NoKeys()
 
 
 def _text(token: object) -> None:

@@ -17,12 +17,13 @@ from .endpoints.service import refusal_of
 from .errors import Refused
 from .flows.guard import Decision
 from .flows.token_requests import tokens_in_body
-from .logout import BlockingLogout, Logout, for_middleware
+from .logout import BlockingLogout, Logout
 from .paths import lay_out
 from .rules import proxies
 from .rules.credentials import without_cookies
 from .rules.http import MAX_BODY, Request, Response
 from .settings import LogoutSettings
+from .sharing import for_middleware
 from .stores.memory import MemoryStore
 from .values import TokenPath
 
@@ -119,19 +120,21 @@ class LogoutMiddleware:
             start_response = self._signing(start_response)
         here = [each for each in special if each.method == environ["REQUEST_METHOD"]]
         fields = {name for each in here if each in self.logout.settings.token_requests for name in each.fields}
-        presented = []
+        tokens, body = [], None
         try:
-            if fields:
+            # A body of unknown length cannot be handed back once it is found to be too long: observing leaves it alone.
+            if fields and (environ.get("CONTENT_LENGTH") or not self.logout.guard.observe):
                 body = _read_body(environ, MAX_BODY)
                 environ = {**environ, "wsgi.input": BytesIO(body), "CONTENT_LENGTH": str(len(body))}
-                request = make_request(environ, path, proxies_)
-                presented = run_blocking(tokens_in_body(request, fields, self.logout.identifier))
-                environ["wsgi.input"] = BytesIO(body)
+                tokens = run_blocking(tokens_in_body(make_request(environ, path, proxies_), fields))
         except Refused as refused:
-            return self._answer(refusal_of(refused), environ, start_response)
+            if not self.logout.guard.observe:
+                return self._answer(refusal_of(refused), environ, start_response)
+        if body is not None:
+            environ["wsgi.input"] = BytesIO(body)
         held = [environ.get(name) for name in ("HTTP_AUTHORIZATION", "HTTP_COOKIE")]
         authorization, cookie = ([text] if text is not None else [] for text in held)
-        decision = run_blocking(self.logout.guard.judge(authorization, cookie, others=presented, login_path=bool(here)))
+        decision = run_blocking(self.logout.guard.judge(authorization, cookie, others=tokens, login_path=bool(here)))
         return self._carry_out(decision, environ, start_response)
 
     def _answer(self, response: Response, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:

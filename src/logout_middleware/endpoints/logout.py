@@ -36,14 +36,13 @@ class Order:
     state: str | None
     intent: str | None
     is_json: bool
-    is_empty: bool
 
 
 async def log_out(service: Service, request: Request, *, everywhere: bool = False) -> Response:
     """Answer a logout by POST. `everywhere`: scope=global whatever the body says."""
     wants_html = prefers_html(request)
     try:
-        order = await read_order(service, request, everywhere=everywhere)
+        order = await _read_lawful_order(service, request, everywhere=everywhere)
         response = await _log_out(service, request, order, wants_html=wants_html)
     except Refused as refused:
         response = failure(refused.status, refused.code, refused.description)
@@ -52,6 +51,15 @@ async def log_out(service: Service, request: Request, *, everywhere: bool = Fals
     if wants_html and response.status >= 400:
         return page_for(response)
     return response
+
+
+async def _read_lawful_order(service: Service, request: Request, *, everywhere: bool) -> Order:
+    """The order. A foreign page's cookie is refused as that, whatever else is wrong with its request."""
+    try:
+        return await read_order(service, request, everywhere=everywhere)
+    except Refused:
+        await _arrived_lawfully(service, request, Order({}, "local", None, None, None, None, _is_json(request)))
+        raise
 
 
 async def read_order(service: Service, request: Request, *, everywhere: bool) -> Order:
@@ -81,7 +89,6 @@ async def read_order(service: Service, request: Request, *, everywhere: bool) ->
     wanted.discard(None)
     if len(wanted) > 1:
         raise Refused(400, "invalid_request", "two different redirect targets")
-    kind = (request.header("content-type") or "").partition(";")[0].strip().lower()
     return Order(
         tokens=tokens,
         scope="global" if everywhere else scope,
@@ -89,9 +96,12 @@ async def read_order(service: Service, request: Request, *, everywhere: bool) ->
         client_id=_member(body, "client_id") or query.get("client_id"),
         state=_member(body, "state") or query.get("state"),
         intent=_member(body, "intent"),
-        is_json=kind == "application/json",
-        is_empty=not body,
+        is_json=_is_json(request),
     )
+
+
+def _is_json(request: Request) -> bool:
+    return (request.header("content-type") or "").partition(";")[0].strip().lower() == "application/json"
 
 
 def _member(source: Mapping[str, Any], name: str) -> str | None:
@@ -187,7 +197,9 @@ async def revoke_within_limits(
     limited = not in_quota or (allowance is not None and allowance.exceeded)
     if limited:
         kind = "rate_limited" if in_quota else "quota_exceeded"
-        await service.audit(request, kind=kind, detail="over the limit of logouts")
+        # Behind a proxy that is not in TRUSTED_PROXIES everybody has its address, and shares these limits.
+        detail = f"address {request.client}; if that is your proxy, set LOGOUT_TRUSTED_PROXIES"
+        await service.audit(request, kind=kind, detail=detail)
     plan = await service.logouts.log_out(
         arrived.verified if limited else arrived.live,
         scope="local" if limited else scope,
@@ -202,7 +214,7 @@ def _counted_as(arrived: Arrived, request: Request, *, in_quota: bool) -> tuple[
     user = next((each.user_key for each in identities if each.user_key is not None), None)
     if user is not None:
         return "user", user
-    if identities and in_quota and arrived.live:
+    if identities and in_quota:
         return "credential", identities[0].own_key
     return "address", request.client or ""
 

@@ -56,7 +56,7 @@ def signed_out(login: str, *, private: bool = False) -> Response:
 
 def problem(status: int, title: str, text: str) -> Response:
     """An error for a person; `text` is safe to show."""
-    return _page(status, title, text, "", private=True)
+    return _page(status, title, text, '<p><a href="/">Back to the site</a></p>', private=True)
 
 
 def _page(status: int, title: str, text: str, body: str, *, private: bool, leads_to: str = "") -> Response:

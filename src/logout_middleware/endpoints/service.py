@@ -12,7 +12,7 @@ from ..flows.identify import Identifier, Presented
 from ..flows.logout import Caller, Logouts
 from ..rules import origins, redirects
 from ..rules.cookies import GuardedCookie, deletion
-from ..rules.credentials import Ambiguous
+from ..rules.credentials import Ambiguous, Credential
 from ..rules.http import Request, Response, json_response
 from ..rules.identity import Identity
 from ..rules.revocation import is_revoked
@@ -68,7 +68,7 @@ class Service:
             if isinstance(each.credential, Ambiguous) and each.cookie is None:
                 raise Refused(400, "invalid_request", each.credential.why)
         for name, text in (tokens or {}).items():
-            presented.append(await self.identifier.body_token(name, text))
+            presented.append(await self.identifier.token(Credential("body", name, text)))
         identities = [each.identity for each in presented if each.identity is not None]
         records = await self.store.find([key for identity in identities for key in identity.keys])
         live = tuple(each for each in identities if is_revoked(each, records) is None)
@@ -79,9 +79,8 @@ class Service:
         return origins.is_same_origin(
             fetch_site=request.header_lines("sec-fetch-site"),
             origin=request.header_lines("origin"),
-            own_origin=origins.own_origin(
-                public_url=self.settings.public_url, scheme=request.scheme, host=request.header("host")
-            ),
+            public_url=self.settings.public_url,
+            host=request.header("host"),
             trusted=self.settings.trusted_origins,
         )
 
@@ -112,6 +111,12 @@ class Service:
     def deletions(self, cookies: tuple[GuardedCookie, ...], request: Request) -> list[tuple[str, str]]:
         """Set-Cookie fields that delete these, and Clear-Site-Data where it is configured."""
         https = request.scheme == "https" or (self.settings.public_url or "").startswith("https://")
+        if not https and not origins.is_this_machine(request.header("host")):
+            self.advise(
+                "plain-http",
+                "a request came over plain http, where anyone on the way can read and replay a login: use https, and "
+                "behind a proxy that does, set LOGOUT_PUBLIC_URL or LOGOUT_TRUSTED_PROXIES",
+            )
         fields = [("Set-Cookie", deletion(cookie, https=https)) for cookie in cookies]
         if self.settings.clear_site_data:
             fields.append(("Clear-Site-Data", ", ".join(f'"{kind}"' for kind in self.settings.clear_site_data)))

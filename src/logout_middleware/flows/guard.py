@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from ..errors import StoreError
 from ..events import Events, LogoutEvent
-from ..rules.credentials import Ambiguous, Unreadable
+from ..rules.credentials import Ambiguous, Credential, Unreadable
 from ..rules.http import Response, json_response, quoted
 from ..rules.identity import Identity
 from ..rules.revocation import Revocation, is_revoked
@@ -134,7 +134,7 @@ class Guard:
         authorization: Sequence[str],
         cookie: Sequence[str],
         *,
-        others: Sequence[Presented] = (),
+        others: Sequence[Credential | Ambiguous] = (),
         login_path: bool = False,
         handshake: bool = False,
         remember: tuple[bytes | str | None, bytes | str | None] = (None, None),
@@ -145,7 +145,8 @@ class Guard:
         of refused (TOKEN_REQUESTS, TOKEN_RESPONSES). `handshake`: a WebSocket; whatever is wrong refuses it.
         """
         try:
-            presented = [*await self.identifier.headers(authorization, cookie), *others]
+            presented = await self.identifier.headers(authorization, cookie)
+            presented += [await self.identifier.token(each) for each in others]
             findings = [_Finding(each) for each in presented]
             keys = [key for each in presented if each.identity is not None for key in each.identity.keys]
             records = await self.store.find(keys)

@@ -63,14 +63,11 @@ class Identifier:
         """A bearer, query or body token."""
         if isinstance(credential, Ambiguous):
             return Presented(credential, None)
+        if len(credential.text) > MAX_CREDENTIAL:
+            why = f"a token must not exceed {MAX_CREDENTIAL} bytes"
+            return Presented(Unreadable(credential.source, credential.name, why), None)
         keys = await self._keys_for(credential.text)
         return _presented(credential, identify_token(credential, keys, self.policy), None)
-
-    async def body_token(self, name: str, text: str) -> Presented:
-        """A token in a body field; what no token can be is presented, but has no identity."""
-        if len(text) > MAX_CREDENTIAL:
-            return Presented(Unreadable("body", name, f"a token must not exceed {MAX_CREDENTIAL} bytes"), None)
-        return await self.token(Credential("body", name, text))
 
     async def cookie(self, credential: Credential | Ambiguous, guarded: GuardedCookie) -> Presented:
         """A guarded cookie."""

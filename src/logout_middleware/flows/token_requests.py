@@ -10,11 +10,11 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from ..errors import Refused
+from ..rules.credentials import Credential
 from ..rules.http import MAX_BODY, Request, parse_form, parse_json_object
-from .identify import Identifier, Presented
 
 
-async def tokens_in_body(request: Request, fields: Collection[str], identifier: Identifier) -> list[Presented]:
+async def tokens_in_body(request: Request, fields: Collection[str]) -> list[Credential]:
     """The tokens in these fields. A body that hides what is in it, or names a field twice, is `Refused`."""
     body = await request.read_body(MAX_BODY)
     if not body:
@@ -24,7 +24,7 @@ async def tokens_in_body(request: Request, fields: Collection[str], identifier: 
         raise Refused(415, "unsupported_media_type", "send the token as JSON or as a form, not encoded further")
     members = _members(body)
     return [
-        await identifier.body_token(name, members[name])
+        Credential("body", name, members[name])
         for name in sorted(fields)
         if isinstance(members.get(name), str) and members[name]
     ]

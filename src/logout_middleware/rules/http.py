@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -73,15 +73,6 @@ class Response:
     def with_headers(self, headers: Iterable[tuple[str, str]]) -> Response:
         """The same answer with more headers behind its own."""
         return Response(self.status, (*self.headers, *headers), self.body)
-
-
-@dataclass(slots=True)
-class Effects:
-    """What the guard wants done to a request that passes, and to its answer; empty for most."""
-
-    strip_cookies: list[str] = field(default_factory=list)
-    delete_cookies: list[str] = field(default_factory=list)
-    drop_authorization: bool = False
 
 
 def json_response(status: int, value: Mapping[str, Any], headers: Iterable[tuple[str, str]] = ()) -> Response:

@@ -5,14 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 
+_NOT_IN_A_HOST = set("/\\@?#, \t")
+
 
 def is_same_origin(
-    *, fetch_site: Sequence[str], origin: Sequence[str], own_origin: str | None, trusted: Collection[str]
+    *,
+    fetch_site: Sequence[str],
+    origin: Sequence[str],
+    public_url: str | None,
+    host: str | None,
+    trusted: Collection[str],
 ) -> bool | None:
     """True for our own pages and trusted origins, False for any other, None where the request does not say.
 
-    `own_origin` is PUBLIC_URL, or what scheme and Host say where it is not configured. A repeated or contradicting
-    header is False. A trusted origin is cross-site to the browser, so Origin decides for it.
+    Our own origin is `public_url`, else any scheme with this Host. A repeated or contradicting header is False. A
+    trusted origin is cross-site to the browser, so Origin decides for it.
     """
     if len(origin) > 1 or len(fetch_site) > 1:
         return False
@@ -20,11 +27,15 @@ def is_same_origin(
     if said is not None and said in trusted:
         return True
     if fetch_site:
-        # A page of ours under `Referrer-Policy: no-referrer` posts with `Origin: null` (Fetch 3.1); an opaque origin,
-        # which says null as well, is cross-site to the browser.
-        unsaid = said in (None, "null") or own_origin is None
-        return fetch_site[0] == "same-origin" and (unsaid or said == own_origin)
-    return said == own_origin if said is not None else None
+        # No page can forge Sec-Fetch-Site. A page of ours under `Referrer-Policy: no-referrer` posts with
+        # `Origin: null` (Fetch 3.1); an opaque origin, which says null as well, is cross-site to the browser.
+        return fetch_site[0] == "same-origin" and (public_url is None or said in (None, "null", public_url))
+    if said is None:
+        return None
+    if public_url is not None:
+        return said == public_url
+    # A proxy may have ended TLS, so the scheme that we see is not the browser's; the host is.
+    return host is not None and not set(host) & _NOT_IN_A_HOST and said in (f"http://{host}", f"https://{host}")
 
 
 def is_navigation_by_user(header: dict[str, str]) -> bool:
@@ -41,14 +52,6 @@ def is_navigation_by_user(header: dict[str, str]) -> bool:
 def is_prefetch(header: dict[str, str]) -> bool:
     """Is a browser loading this ahead of any wish to see it? Such a request must not change anything."""
     return any("prefetch" in header.get(name, "").lower() for name in ("sec-purpose", "purpose", "x-moz"))
-
-
-def own_origin(*, public_url: str | None, scheme: str, host: str | None) -> str | None:
-    """`scheme://host` of this site: PUBLIC_URL, else the Host field; None for a Host that is not a plain one."""
-    if public_url is not None:
-        return public_url
-    plain = host is not None and host != "" and not set(host) & set("/\\@?#, \t")
-    return f"{scheme}://{host}" if plain else None
 
 
 def is_this_machine(host: str | None) -> bool:

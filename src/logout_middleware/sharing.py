@@ -1,0 +1,42 @@
+"""Which Logout a middleware works with: the one it was given, or the one that equal settings share."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from typing import Any
+
+from .errors import ConfigurationError
+from .logout import BlockingLogout, Logout
+from .settings import LogoutSettings
+
+_shared: weakref.WeakSet[Logout] = weakref.WeakSet()
+_sharing = threading.Lock()
+
+
+def shared(settings: LogoutSettings, *, blocking: bool) -> Logout:
+    """The Logout of these settings in this process: two middlewares of one application are one (contract 6)."""
+    with _sharing:
+        for existing in _shared:
+            if existing.settings == settings and existing.blocking == blocking and not existing.closed:
+                return existing
+        made = Logout(settings, blocking=blocking)
+        _shared.add(made)
+        return made
+
+
+def for_middleware(
+    logout: Logout | BlockingLogout | None, settings: LogoutSettings | None, *, blocking: bool, given: dict[str, Any]
+) -> Logout:
+    """The Logout that a middleware or mounted endpoints work with, from whatever of the three it was given."""
+    if logout is None:
+        if settings is not None and given:
+            raise ConfigurationError("E006 settings: give settings= or keywords, not both")
+        return shared(settings or LogoutSettings.load(**given), blocking=blocking)
+    if settings is not None or given:
+        raise ConfigurationError("E006 settings: the Logout that is given has its settings already; give it alone")
+    inner = logout.inner if isinstance(logout, BlockingLogout) else logout
+    if inner.blocking != blocking:
+        wanted, side = ("BlockingLogout", "WSGI") if blocking else ("Logout", "ASGI")
+        raise ConfigurationError(f"E007 logout: {side} needs a {wanted}; give one, or its settings")
+    return inner
