@@ -6,11 +6,11 @@ import os
 
 import pytest
 
-pytest_plugins = ["logout_middleware.testing"]
+pytest_plugins = ["logout_middleware.testing", "tests.client"]
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):  # noqa: ANN201
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
     """Turn a skip into a failure in CI."""
     report = yield
     if report.skipped and os.environ.get("CI") and not hasattr(report, "wasxfail"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
 from typing import Any
 from wsgiref.validate import validator
 
@@ -104,8 +103,8 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def site(kind: str) -> Iterator[Site]:
-    yield Site(kind)
+def site(kind: str) -> Site:
+    return Site(kind)
 
 
 def bearer(token: str) -> dict[str, str]:

@@ -13,12 +13,13 @@ from urllib.parse import parse_qsl
 from .colour import finish
 from .endpoints import Endpoint, routes, with_cors
 from .endpoints.service import refusal_of
-from .errors import ConfigurationError, Refused
+from .errors import ConfigurationError, Refused, StoreError
 from .flows.guard import Decision
 from .flows.token_requests import tokens_in_body
 from .logout import BlockingLogout, Logout
 from .paths import below_root, lay_out
 from .rules import proxies
+from .rules.cookies import with_deletions
 from .rules.credentials import read_query, read_subprotocols, without_cookies
 from .rules.http import Request, Response
 from .settings import LogoutSettings
@@ -48,7 +49,7 @@ class LogoutMiddleware:
         chosen = parts.settings
         token_paths = chosen.token_requests + chosen.token_responses
         self._paths = lay_out(routes(parts.service, chosen.prefix), token_paths, chosen.exempt_paths)
-        self._special, self._check = self._paths.special, parts.guard.check
+        self._special, self._guard = self._paths.special, parts.guard
         self._signs_sessions = parts.sessions.needed
         self._exempts = bool(chosen.exempt_paths)
 
@@ -58,8 +59,10 @@ class LogoutMiddleware:
             if scope["type"] == "websocket":
                 return await self._websocket(scope, receive, send)
             return await self.app(scope, receive, send)
-        if type(scope["headers"]) is not list:
-            scope = _with_headers(scope, [tuple(pair) for pair in scope["headers"]])
+        headers = scope["headers"]
+        if type(headers) is not list:
+            headers = [tuple(pair) for pair in headers]
+            scope = _with_headers(scope, headers)
         path = scope["path"]
         if scope.get("root_path"):
             path = below_root(path, scope["root_path"])
@@ -68,7 +71,7 @@ class LogoutMiddleware:
             return await self._serve_special(special, path, scope, receive, send)
         authorization = cookie = None
         repeated = False
-        for name, value in scope["headers"]:
+        for name, value in headers:
             if name == b"authorization":
                 repeated |= authorization is not None
                 authorization = value
@@ -81,24 +84,33 @@ class LogoutMiddleware:
             return await self.app(scope, receive, send)
         if self._exempts and self._paths.is_exempt(path):
             return await self.app(scope, receive, send)
-        if repeated:
-            decision = await self.logout.guard.judge(_lines(scope, b"authorization"), _lines(scope, b"cookie"))
-        else:
-            decision = await self._check(authorization, cookie)
-        if decision.refusal is None and not decision.strip and not decision.drop_authorization:
-            if decision.identity is not None:
-                state = scope.get("state")
-                if state is None:
-                    scope["state"] = {"logout": decision.identity}
-                else:
-                    state["logout"] = decision.identity
-            return await self.app(scope, receive, send)
-        await self._carry_out(decision, scope, receive, send)
+        known = None if repeated else self._guard.recall(authorization, cookie)
+        decision = identity = None
+        try:
+            if known is not None and not await self._guard.store.find(known.keys):
+                identity = known.identity
+            elif repeated:
+                decision = await self._guard.judge(_lines(scope, b"authorization"), _lines(scope, b"cookie"))
+            else:
+                decision = await self._guard.check(authorization, cookie)
+        except StoreError as error:
+            decision = await self._guard.cannot_know(error)
+        if decision is not None:
+            if decision.refusal is not None or decision.strip or decision.drop_authorization:
+                return await self._carry_out(decision, scope, receive, send)
+            identity = decision.identity
+        if identity is not None:
+            state = scope.get("state")
+            if state is None:
+                scope["state"] = {"logout": identity}
+            else:
+                state["logout"] = identity
+        await self.app(scope, receive, send)
 
     async def _carry_out(self, decision: Decision, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse, or pass the request on without what is dead in it."""
         if decision.refusal is not None:
-            deletions = self._deletions(decision, scope)
+            deletions = [("Set-Cookie", text) for text in self._deletions(decision, scope)]
             return await self._answer(decision.refusal.with_headers(deletions), scope, send)
         headers: Headers = [pair for pair in scope["headers"] if pair[0] != b"cookie" or not decision.strip]
         if decision.strip:
@@ -148,39 +160,17 @@ class LogoutMiddleware:
 
     # ---- answers of the application ------------------------------------------------------------------
 
-    def _deletions(self, decision: Decision, scope: Scope) -> list[tuple[str, str]]:
-        cookies = tuple(each for each in self.logout.settings.cookies if each.name in decision.delete)
-        request = self._request(scope, scope.get("path", ""), _nothing)
-        return [field for field in self.logout.service.deletions(cookies, request) if field[0] == "Set-Cookie"]
+    def _deletions(self, decision: Decision, scope: Scope) -> list[str]:
+        return self.logout.service.deletions_of(decision.delete, self._request(scope, scope["path"], _nothing))
 
     def _deleting(self, decision: Decision, scope: Scope, send: Send) -> Send:
-        """Delete the dead cookies with the application's answer, except those that it sets anew: a new login."""
+        """Delete the dead cookies with the application's answer."""
         deletions = self._deletions(decision, scope)
-
-        async def forward(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = list(message.get("headers", ()))
-                new = {value.partition(b"=")[0].strip() for name, value in headers if name.lower() == b"set-cookie"}
-                for _, text in deletions:
-                    if text.partition("=")[0].encode("latin-1") not in new:
-                        headers.append((b"set-cookie", text.encode("latin-1")))
-                message = {**message, "headers": headers}
-            await send(message)
-
-        return forward
+        return _with_changed_headers(send, lambda headers: with_deletions(headers, deletions))
 
     def _signing(self, send: Send) -> Send:
         """Give sessions that the application sets a stable id."""
-        rewrite = self.logout.sessions.rewrite
-
-        async def forward(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = list(message.get("headers", ()))
-                if any(name.lower() == b"set-cookie" for name, _ in headers):
-                    message = {**message, "headers": [_rewritten(name, value, rewrite) for name, value in headers]}
-            await send(message)
-
-        return forward
+        return _with_changed_headers(send, self.logout.sessions.rewritten)
 
     # ---- WebSockets ----------------------------------------------------------------------------------
 
@@ -240,7 +230,7 @@ def make_request(scope: Scope, path: str, receive: Receive, trusted_proxies: tup
     seen = scope.get("scheme") or "http"
     return Request(
         method=scope.get("method", "GET"),
-        path=path,
+        path=path if path == scope["path"] else scope["root_path"].rstrip("/") + path,
         query_string=scope.get("query_string", b"").decode("latin-1"),
         headers=headers,
         scheme=proxies.scheme(peer, forwarded_proto, trusted_proxies, seen),
@@ -297,10 +287,17 @@ def _lines(scope: Scope, name: bytes) -> list[str]:
     return [value.decode("latin-1") for key, value in scope["headers"] if key == name]
 
 
-def _rewritten(name: bytes, value: bytes, rewrite: Callable[[str], str]) -> tuple[bytes, bytes]:
-    if name.lower() != b"set-cookie":
-        return name, value
-    return name, rewrite(value.decode("latin-1")).encode("latin-1")
+def _with_changed_headers(send: Send, change: Callable[[list[tuple[str, str]]], list[tuple[str, str]]]) -> Send:
+    """A `send` that changes the headers of the response's start; every other member and message stays as it is."""
+
+    async def forward(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in message.get("headers", ())]
+            changed = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in change(headers)]
+            message = {**message, "headers": changed}
+        await send(message)
+
+    return forward
 
 
 async def _nothing() -> Message:

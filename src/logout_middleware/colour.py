@@ -25,8 +25,12 @@ def run_blocking(coroutine: Coroutine[Any, Any, T]) -> T:
         coroutine.send(None)
     except StopIteration as finished:
         return finished.value  # type: ignore[no-any-return]  # StopIteration does not say its type
-    coroutine.throw(RuntimeError("this await needs an event loop, but the caller is blocking"))
-    raise RuntimeError("the coroutine swallowed the error and suspended again")  # pragma: no cover
+    try:
+        coroutine.throw(RuntimeError("this await needs an event loop, but the caller is blocking"))
+    except StopIteration as finished:
+        return finished.value  # type: ignore[no-any-return]  # it dealt with the error, as for a listener's
+    coroutine.close()
+    raise RuntimeError("the coroutine swallowed the error and suspended again")
 
 
 async def call_here(work: Callable[[], T]) -> T:

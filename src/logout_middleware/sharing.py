@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import weakref
 from typing import Any
@@ -10,6 +11,7 @@ from .errors import ConfigurationError
 from .logout import BlockingLogout, Logout
 from .settings import LogoutSettings
 
+_log = logging.getLogger("logout_middleware")
 _shared: weakref.WeakSet[Logout] = weakref.WeakSet()
 _sharing = threading.Lock()
 
@@ -29,6 +31,17 @@ def for_middleware(
     logout: Logout | BlockingLogout | None, settings: LogoutSettings | None, *, blocking: bool, given: dict[str, Any]
 ) -> Logout:
     """The Logout that a middleware or mounted endpoints work with, from whatever of the three it was given."""
+    try:
+        return _chosen(logout, settings, blocking=blocking, given=given)
+    except ConfigurationError as error:
+        # Starlette and FastAPI build middleware inside lifespan, where some servers swallow what is raised.
+        _log.critical("the logout middleware cannot start:\n%s", error)
+        raise
+
+
+def _chosen(
+    logout: Logout | BlockingLogout | None, settings: LogoutSettings | None, *, blocking: bool, given: dict[str, Any]
+) -> Logout:
     if logout is None:
         if settings is not None and given:
             raise ConfigurationError("E006 settings: give settings= or keywords, not both")

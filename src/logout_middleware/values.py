@@ -189,6 +189,8 @@ def store_url(value: Any) -> str:
     scheme = url.partition(":")[0]
     if scheme in _LATER_STORES:
         raise ValueError(f"{scheme}:// is not available in this version; write sqlite:///path or memory://")
+    if url.endswith(":memory:"):
+        raise ValueError("a SQLite database in memory is one connection's own; write memory://")
     if url != "memory://" and not (url.startswith("sqlite:///") and len(url) > len("sqlite:///")):
         raise ValueError(f"{scheme!r} is not a store address; write sqlite:///logout.db or memory://")
     return url

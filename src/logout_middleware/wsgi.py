@@ -14,12 +14,13 @@ from typing import Any
 from .colour import run_blocking
 from .endpoints import Endpoint, routes, with_cors
 from .endpoints.service import refusal_of
-from .errors import Refused
+from .errors import Refused, StoreError
 from .flows.guard import Decision
 from .flows.token_requests import tokens_in_body
 from .logout import BlockingLogout, Logout
 from .paths import lay_out
 from .rules import proxies
+from .rules.cookies import with_deletions
 from .rules.credentials import without_cookies
 from .rules.http import MAX_BODY, Request, Response
 from .settings import LogoutSettings
@@ -50,7 +51,7 @@ class LogoutMiddleware:
         chosen = parts.settings
         token_paths = chosen.token_requests + chosen.token_responses
         self._paths = lay_out(routes(parts.service, chosen.prefix), token_paths, chosen.exempt_paths)
-        self._special, self._check = self._paths.special, parts.guard.check
+        self._special, self._guard = self._paths.special, parts.guard
         self._signs_sessions = parts.sessions.needed
         self._exempts = bool(chosen.exempt_paths)
         self._memory = parts.raw_store if isinstance(parts.raw_store, MemoryStore) else None
@@ -71,12 +72,22 @@ class LogoutMiddleware:
             return self.app(environ, start_response)
         if self._exempts and self._paths.is_exempt(path):
             return self.app(environ, start_response)
-        decision = run_blocking(self._check(authorization, cookie))
-        if decision.refusal is None and not decision.strip and not decision.drop_authorization:
-            if decision.identity is not None:
-                environ[IDENTITY] = decision.identity
-            return self.app(environ, start_response)
-        return self._carry_out(decision, environ, start_response)
+        known = self._guard.recall(authorization, cookie)
+        decision = identity = None
+        try:
+            if known is not None and not run_blocking(self._guard.store.find(known.keys)):
+                identity = known.identity
+            else:
+                decision = run_blocking(self._guard.check(authorization, cookie))
+        except StoreError as error:
+            decision = run_blocking(self._guard.cannot_know(error))
+        if decision is not None:
+            if decision.refusal is not None or decision.strip or decision.drop_authorization:
+                return self._carry_out(decision, environ, start_response)
+            identity = decision.identity
+        if identity is not None:
+            environ[IDENTITY] = identity
+        return self.app(environ, start_response)
 
     def _look_at_server(self, environ: Environ) -> None:
         """Say what the server of this request lets us see, and an operator should know."""
@@ -92,9 +103,8 @@ class LogoutMiddleware:
     def _carry_out(self, decision: Decision, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Refuse, or pass the request on without what is dead in it."""
         if decision.refusal is not None:
-            return self._answer(
-                decision.refusal.with_headers(self._deletions(decision, environ)), environ, start_response
-            )
+            deletions = [("Set-Cookie", text) for text in self._deletions(decision, environ)]
+            return self._answer(decision.refusal.with_headers(deletions), environ, start_response)
         environ = dict(environ)
         if decision.strip:
             kept = without_cookies([environ.pop("HTTP_COOKIE", "")], decision.strip)
@@ -144,29 +154,25 @@ class LogoutMiddleware:
 
     # ---- answers of the application ------------------------------------------------------------------
 
-    def _deletions(self, decision: Decision, environ: Environ) -> list[tuple[str, str]]:
-        cookies = tuple(each for each in self.logout.settings.cookies if each.name in decision.delete)
+    def _deletions(self, decision: Decision, environ: Environ) -> list[str]:
         request = make_request(environ, environ.get("PATH_INFO", ""), self.logout.settings.trusted_proxies)
-        return [field for field in self.logout.service.deletions(cookies, request) if field[0] == "Set-Cookie"]
+        return self.logout.service.deletions_of(decision.delete, request)
 
     def _deleting(self, decision: Decision, environ: Environ, start_response: StartResponse) -> StartResponse:
-        """Delete the dead cookies with the application's answer, except those that it sets anew: a new login."""
+        """Delete the dead cookies with the application's answer."""
         deletions = self._deletions(decision, environ)
 
         def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
-            new = {value.partition("=")[0].strip() for name, value in headers if name.lower() == "set-cookie"}
-            added = [field for field in deletions if field[1].partition("=")[0] not in new]
-            return start_response(status, headers + added, *exc_info)
+            return start_response(status, with_deletions(headers, deletions), *exc_info)
 
         return start
 
     def _signing(self, start_response: StartResponse) -> StartResponse:
         """Give sessions that the application sets a stable id."""
-        rewrite = self.logout.sessions.rewrite
+        rewritten = self.logout.sessions.rewritten
 
         def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
-            headers = [(name, rewrite(value) if name.lower() == "set-cookie" else value) for name, value in headers]
-            return start_response(status, headers, *exc_info)
+            return start_response(status, rewritten(headers), *exc_info)
 
         return start
 

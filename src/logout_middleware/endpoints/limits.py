@@ -6,10 +6,11 @@ A limiter never keeps anyone logged in: over the limit a caller's own verified c
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from cachetools import TTLCache
+from cachetools import TLRUCache, TTLCache
 
 from ..errors import StoreError
 from ..rules.revocation import key_of
@@ -53,14 +54,19 @@ class Limiter:
         window = limit.window if limit else 1.0
         # Who is over the limit already is remembered here, so that a flood costs no writes.
         self._exceeded: TTLCache[bytes, float] = TTLCache(10_000, ttl=window, timer=clock)
-        self._unverified: TTLCache[str, int] = TTLCache(10_000, ttl=QUOTA_SECONDS, timer=clock)
+        # The hour begins with an address's first credential: a later one must not prolong it.
+        self._unverified: TLRUCache[str, tuple[int, float]] = TLRUCache(
+            10_000, ttu=lambda address, counted, now: counted[1], timer=clock
+        )
+        self._lock = threading.Lock()  # cachetools leaves threads to its users
 
     async def count(self, kind: str, who: bytes | str) -> Allowance | None:
         """Count one logout of this user, credential or address; None without a limit or a store to count in."""
         if self._limit is None:
             return None
         key = key_of("rate-limit", None, kind, who)
-        ends = self._exceeded.get(key)
+        with self._lock:
+            ends = self._exceeded.get(key)
         try:
             if ends is not None and ends > self._clock():
                 counted = Count(self._limit.count + 1, ends - self._clock())
@@ -70,14 +76,19 @@ class Limiter:
             return None  # counting limits abuse, it promises nothing; the logout itself will say 503
         exceeded = counted.count > self._limit.count
         if exceeded:
-            self._exceeded[key] = self._clock() + counted.resets_in
+            with self._lock:
+                self._exceeded[key] = self._clock() + counted.resets_in
         remaining = max(0, self._limit.count - counted.count)
         return Allowance(self._limit, remaining, math.ceil(max(0.0, counted.resets_in)), exceeded)
 
-    def take_quota(self, address: str | None, number: int) -> bool:
-        """May this address have so many more unverifiable credentials remembered? Counts them if so."""
-        taken = self._unverified.get(address or "", 0)
+    def take_quota(self, address: str | None, number: int) -> int:
+        """0 if this address may have so many more unverifiable credentials remembered, and counts them.
+
+        Else the seconds until its hour is over.
+        """
+        now = self._clock()
+        taken, ends = self._unverified.get(address or "", (0, now + QUOTA_SECONDS))
         if taken + number > QUOTA:
-            return False
-        self._unverified[address or ""] = taken + number
-        return True
+            return max(1, math.ceil(ends - now))
+        self._unverified[address or ""] = taken + number, ends
+        return 0

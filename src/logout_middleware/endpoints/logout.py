@@ -127,8 +127,7 @@ async def _log_out(service: Service, request: Request, order: Order, *, wants_ht
             "nothing-presented", "a logout request carried nothing guarded; check LOGOUT_COOKIES and the client"
         )
 
-    plan, allowance, limited = await revoke_within_limits(service, request, arrived, order.scope)
-    limits = allowance.headers() if allowance else ()
+    plan, limits, limited = await revoke_within_limits(service, request, arrived, order.scope)
     if plan.unavailable and not limited and not _is_no_login(service, arrived):
         text = f"scope={order.scope} needs a verified login; only the presented credential was logged out"
         return failure(403, "scope_unavailable", text, limits)
@@ -159,9 +158,11 @@ def is_lawful(service: Service, request: Request, order: Order, arrived: Arrived
     """May the cookies of this request log out? (contract 4.1; standards.md CSRF-1)"""
     if is_prefetch(request.single_headers()):
         return False
+    if service.links.proves(order.intent, _names(arrived.live), order.redirect_uri):
+        return True
     same = service.same_origin(request)
     if same is not None:
-        return same or service.links.proves(order.intent, _names(arrived.live), order.redirect_uri)
+        return same
     # Without Fetch Metadata and Origin this is no browser's form; a form could not send JSON or Authorization.
     return order.is_json or any(each.source in ("bearer", "dpop") for each in arrived.presented)
 
@@ -186,13 +187,14 @@ def _without_credentials(request: Request) -> Request:
 
 async def revoke_within_limits(
     service: Service, request: Request, arrived: Arrived, scope: str
-) -> tuple[Plan, Allowance | None, bool]:
-    """Revoke, counting; returns the plan, what is left of the limit, and if the caller is over one.
+) -> tuple[Plan, tuple[tuple[str, str], ...], bool]:
+    """Revoke, counting; returns the plan, header fields about the limits, and if the caller is over one.
 
     Over a limit the caller's own verified credentials are revoked all the same, and nothing else is.
     """
     unverified = [identity for identity in arrived.live if not identity.verified]
-    in_quota = not unverified or service.limiter.take_quota(request.client, len(unverified))
+    wait = service.limiter.take_quota(request.client, len(unverified)) if unverified else 0
+    in_quota = wait == 0
     allowance = await service.limiter.count(*_counted_as(arrived, request, in_quota=in_quota))
     limited = not in_quota or (allowance is not None and allowance.exceeded)
     if limited:
@@ -206,7 +208,15 @@ async def revoke_within_limits(
         bound=service.settings.revoke_bound,
         caller=service.caller(request),
     )
-    return plan, allowance, limited
+    return plan, _fields_of(allowance, wait), limited
+
+
+def _fields_of(allowance: Allowance | None, wait: int) -> tuple[tuple[str, str], ...]:
+    """What is left of the limit. `wait`: seconds that the quota, which is the longer one, asks for."""
+    fields = allowance.headers() if allowance else ()
+    if not wait:
+        return fields
+    return (*(field for field in fields if field[0] != "Retry-After"), ("Retry-After", str(wait)))
 
 
 def _counted_as(arrived: Arrived, request: Request, *, in_quota: bool) -> tuple[str, bytes | str]:

@@ -49,7 +49,7 @@ async def _redirect_logout(service: Service, request: Request) -> Response:
         raise Refused(400, "invalid_redirect_uri", "redirect_uri is not registered for this client")
     arrived = await service.arrived(request)
     if request.method == "HEAD":
-        return _ask(service, request, query, target)
+        return _ask(service, request, query, target, arrived)
 
     token = await _owned_token(service, request, query.get("oauth_token"), arrived)
     location = with_state(target, query.get("state"))
@@ -58,11 +58,11 @@ async def _redirect_logout(service: Service, request: Request) -> Response:
             return pages.signed_out(settings.redirect_url, private=_is_private(query))
         return see_other(location, service.deletions(_deletable(service, request, arrived), request))
     if not await _is_intended(service, request, query, arrived, token, wanted):
-        return _ask(service, request, query, target)
+        return _ask(service, request, query, target, arrived)
     if token is not None and token not in arrived.presented:
         arrived = Arrived((*arrived.presented, token), (*arrived.live, *filter(None, [token.identity])))
-    _, allowance, limited = await revoke_within_limits(service, request, arrived, settings.scope)
-    headers = [*(allowance.headers() if allowance else ()), *service.deletions(arrived.cookies, request)]
+    _, limits, limited = await revoke_within_limits(service, request, arrived, settings.scope)
+    headers = [*limits, *service.deletions(arrived.cookies, request)]
     if limited:
         return failure(429, "rate_limited", "Too many logouts; try again later", tuple(headers))
     return see_other(location, headers)
@@ -133,7 +133,13 @@ def _deletable(service: Service, request: Request, arrived: Arrived) -> tuple[Gu
     return arrived.cookies if is_navigation_by_user(request.single_headers()) else ()
 
 
-def _ask(service: Service, request: Request, query: dict[str, str], target: str) -> Response:
+def _ask(service: Service, request: Request, query: dict[str, str], target: str, arrived: Arrived) -> Response:
+    """The page with one button, which posts to where it came from."""
     kept = ("redirect_uri", "post_logout_redirect_uri", "client_id", "state", "oauth_token")
     hidden = {name: query[name] for name in kept if query.get(name)}
-    return pages.confirm(request.path, hidden, cancel="/", target=target, private=_is_private(query))
+    if service.links.usable and arrived.live:
+        # For browsers that say nothing of a form's origin; the others need no proof.
+        hidden["intent"] = service.links.make(service.logouts.keep_key(arrived.live[0]), _wanted(query))
+    home = request.path.removesuffix(f"{service.settings.prefix}/logout")
+    cancel = f"{home}/" if home != request.path else "/"
+    return pages.confirm(request.path, hidden, cancel=cancel, target=target, private=_is_private(query))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
@@ -110,7 +110,7 @@ class Service:
 
     def deletions(self, cookies: tuple[GuardedCookie, ...], request: Request) -> list[tuple[str, str]]:
         """Set-Cookie fields that delete these, and Clear-Site-Data where it is configured."""
-        https = request.scheme == "https" or (self.settings.public_url or "").startswith("https://")
+        https = self._is_https(request)
         if not https and not origins.is_this_machine(request.header("host")):
             self.advise(
                 "plain-http",
@@ -121,6 +121,14 @@ class Service:
         if self.settings.clear_site_data:
             fields.append(("Clear-Site-Data", ", ".join(f'"{kind}"' for kind in self.settings.clear_site_data)))
         return fields
+
+    def deletions_of(self, names: Collection[str], request: Request) -> list[str]:
+        """Set-Cookie values that delete the guarded cookies of these names."""
+        https = self._is_https(request)
+        return [deletion(cookie, https=https) for cookie in self.settings.cookies if cookie.name in names]
+
+    def _is_https(self, request: Request) -> bool:
+        return request.scheme == "https" or (self.settings.public_url or "").startswith("https://")
 
 
 def with_state(target: str, state: str | None) -> str:

@@ -50,7 +50,7 @@ class Known:
 
     not_after: float
     keys: tuple[bytes, ...]
-    decision: Decision
+    identity: Identity | None
 
 
 @dataclass(slots=True)
@@ -106,27 +106,31 @@ class Guard:
     cookies: KnownHeaders = field(default_factory=KnownHeaders)
     _failure_told_at: float = -1e9
 
-    async def check(self, authorization: bytes | str | None, cookie: bytes | str | None) -> Decision:
-        """The decision on a request with at most one field of each; latin-1 bytes or text, as the server gives them."""
-        bearer = held = None
+    def recall(self, authorization: bytes | str | None, cookie: bytes | str | None) -> Known | None:
+        """What these fields said before, if all of it is still valid; None if they must be read.
+
+        Who it is, never whether it may pass: ask the store for the `keys`, with each request.
+        """
         now = self.clock()
+        bearer = None
         if authorization is not None:
             bearer = self.bearers.young.get(authorization) or self.bearers.recall(authorization)
-        if cookie is not None:
-            held = self.cookies.young.get(cookie) or self.cookies.recall(cookie)
-        try:
-            if bearer is not None and now < bearer.not_after:
-                if cookie is None:
-                    if not await self.store.find(bearer.keys):
-                        return bearer.decision
-                elif held is not None and now < held.not_after:
-                    if not await self.store.find(bearer.keys + held.keys):
-                        return bearer.decision
-            elif authorization is None and held is not None and now < held.not_after:
-                if not await self.store.find(held.keys):
-                    return held.decision
-        except StoreError as error:
-            return await self._cannot_know(error)
+            if bearer is None or now >= bearer.not_after:
+                return None
+        if cookie is None:
+            return bearer
+        held = self.cookies.young.get(cookie) or self.cookies.recall(cookie)
+        if held is None or now >= held.not_after:
+            return None
+        if bearer is None or not held.keys:
+            return bearer or held
+        return Known(held.not_after, bearer.keys + held.keys, bearer.identity)
+
+    async def check(self, authorization: bytes | str | None, cookie: bytes | str | None) -> Decision:
+        """The decision on a request with at most one field of each; latin-1 bytes or text, as the server gives them.
+
+        Reads them, whatever `recall` knows.
+        """
         return await self.judge(_lines(authorization), _lines(cookie), remember=(authorization, cookie))
 
     async def judge(
@@ -151,7 +155,7 @@ class Guard:
             keys = [key for each in presented if each.identity is not None for key in each.identity.keys]
             records = await self.store.find(keys)
         except StoreError as error:
-            return await self._cannot_know(error)
+            return await self.cannot_know(error)
         for finding in findings:
             self._examine(finding, records)
         tokens = [finding for finding in findings if finding.presented.cookie is None]
@@ -197,8 +201,7 @@ class Guard:
     def _known(self, identities: Sequence[Identity]) -> Known:
         ends = [identity.expires_at + self.leeway for identity in identities if identity.verified]
         keys = tuple(dict.fromkeys(key for identity in identities for key in identity.keys))
-        decision = Decision(_foremost(identities)) if identities else PASS
-        return Known(min(ends, default=float("inf")), keys, decision)
+        return Known(min(ends, default=float("inf")), keys, _foremost(identities) if identities else None)
 
     async def _decide(self, findings: Sequence[_Finding], *, login_path: bool, handshake: bool) -> Decision:
         bad = [finding for finding in findings if finding.code is not None]
@@ -235,7 +238,7 @@ class Guard:
         everyone = [each.presented.identity for each in findings if each.presented.identity]
         return Decision(_foremost(everyone) if everyone else None)
 
-    async def _cannot_know(self, error: StoreError) -> Decision:
+    async def cannot_know(self, error: StoreError) -> Decision:
         """The store cannot answer: that is not "revoked", so no cookie is touched and nobody is told 401."""
         now = self.clock()
         if now - self._failure_told_at >= _FAILURE_EVENT_SECONDS or now < self._failure_told_at:

@@ -31,6 +31,10 @@ class StableSessions:
         """Is there a cookie whose sessions we can sign? If not, no answer needs to be looked at."""
         return bool(self.policy.cookie_secrets) and any(each.format in SIGNED_FORMATS for each in self.cookies)
 
+    def rewritten(self, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        """An answer's headers, its guarded sessions with an id."""
+        return [(name, self.rewrite(value) if name.lower() == "set-cookie" else value) for name, value in headers]
+
     def rewrite(self, set_cookie: str) -> str:
         """This Set-Cookie value, with an id in its session if that has none; anything else as it is."""
         pair, semicolon, attributes = set_cookie.partition(";")

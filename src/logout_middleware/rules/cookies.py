@@ -7,6 +7,7 @@ their own, without which the browser ignores the line. Starlette's and Werkzeug'
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
@@ -70,3 +71,14 @@ def deletion(cookie: GuardedCookie, *, https: bool) -> str:
     if cookie.partitioned:
         parts.append("Partitioned")
     return "; ".join(parts)
+
+
+def with_deletions(headers: Iterable[tuple[str, str]], deletions: Iterable[str]) -> list[tuple[str, str]]:
+    """An answer's headers with these deletions, except of cookies that it sets anew: that is a new login.
+
+    A cache must not keep such an answer, or it would delete the cookies of others.
+    """
+    kept = [(name, value) for name, value in headers if name.lower() != "cache-control"]
+    new = {value.partition("=")[0].strip() for name, value in kept if name.lower() == "set-cookie"}
+    kept += [("set-cookie", text) for text in deletions if text.partition("=")[0] not in new]
+    return [*kept, ("cache-control", "no-store"), ("vary", "Cookie")]

@@ -77,7 +77,7 @@ class Response:
 
 def json_response(status: int, value: Mapping[str, Any], headers: Iterable[tuple[str, str]] = ()) -> Response:
     """A JSON answer that no cache keeps."""
-    body = json.dumps(value, separators=(",", ":")).encode("ascii")
+    body = json.dumps(value, separators=(",", ":")).encode("ascii") + b"\n"  # else a shell's prompt sticks to it
     return Response(status, (("Content-Type", "application/json"), NO_STORE, *headers), body)
 
 
