@@ -1,0 +1,1 @@
+"""The Starlette example: `app.py` is all of it."""

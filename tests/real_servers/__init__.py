@@ -1,0 +1,1 @@
+"""The examples under real servers, with several workers."""
