@@ -67,7 +67,7 @@ def start(name: str, folder: Path) -> tuple[subprocess.Popen[bytes], int]:
         here = Path(__file__).parent / "servers"
         bind = ["--bind", f"fd://{descriptor}"] if name.startswith("gunicorn") else ["--fd", str(descriptor)]
         environment = {key: value for key, value in os.environ.items() if not key.startswith("LOGOUT_")} | {
-            "PYTHONPATH": str(here), "LOGOUT_STORE": f"sqlite:///{folder}/{name}.db",
+            "PYTHONPATH": os.pathsep.join([str(here), os.environ.get("PYTHONPATH", "")]), "LOGOUT_STORE": f"sqlite:///{folder}/{name}.db",
             "LOGOUT_COOKIES": "access_token:opaque", "LOGOUT_REVOKED_COOKIE": "reject",
         }  # fmt: skip
         with (folder / f"{name}.log").open("wb") as log:

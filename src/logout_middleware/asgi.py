@@ -133,7 +133,7 @@ class LogoutMiddleware:
         if isinstance(special, Endpoint):
             request = self._request(scope, path, receive)
             # To its end even if the client hangs up: nobody can undo his own logout.
-            return await self._answer(await finish(special(request)), scope, send)
+            return await send_response(await finish(special(request)), scope, send)
         if self._signs_sessions:
             send = self._signing(send)
         here = [each for each in special if each.method == scope["method"]]

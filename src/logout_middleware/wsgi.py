@@ -125,7 +125,8 @@ class LogoutMiddleware:
     ) -> Iterable[bytes]:
         proxies_ = self.logout.settings.trusted_proxies
         if isinstance(special, Endpoint):
-            return self._answer(run_blocking(special(make_request(environ, path, proxies_))), environ, start_response)
+            response = run_blocking(special(make_request(environ, path, proxies_)))
+            return send_response(response, environ, start_response)
         if self._signs_sessions:
             start_response = self._signing(start_response)
         here = [each for each in special if each.method == environ["REQUEST_METHOD"]]

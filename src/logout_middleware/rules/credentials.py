@@ -84,6 +84,12 @@ def _cookie_mention(name: str) -> re.Pattern[str]:
     return re.compile(rf"(?:^|[^{_TCHAR}]){re.escape(name)}[\x00-\x20\x7f-\xff]*=")
 
 
+@lru_cache(maxsize=256)
+def _cookie_pair(name: str) -> re.Pattern[str]:
+    """Where every parser agrees that a cookie of this name is, and its value."""
+    return re.compile(rf"(?:^|;)[ \t]*{re.escape(name)}=([^;]*)")
+
+
 def read_cookie(lines: Sequence[str], name: str) -> Credential | Ambiguous | None:
     """The guarded cookie of this name over all Cookie fields (RFC 6265bis 4.2), or None if it is not there.
 
@@ -93,12 +99,7 @@ def read_cookie(lines: Sequence[str], name: str) -> Credential | Ambiguous | Non
     mentions = sum(len(mention.findall(line)) for line in lines if name in line)
     if mentions == 0:
         return None
-    found = []
-    for line in lines:
-        for pair in line.split(";"):
-            key, equals, value = pair.strip(" \t").partition("=")
-            if equals and key == name:
-                found.append(value)
+    found = [value.rstrip(" \t") for line in lines for value in _cookie_pair(name).findall(line)]
     if mentions != 1 or len(found) != 1:
         return Ambiguous("cookie", name, f"the cookie {name!r} can be read in more than one way")
     match = _COOKIE_VALUE.match(found[0])
@@ -124,8 +125,11 @@ def without_cookies(lines: Sequence[str], names: Sequence[str]) -> list[str]:
     patterns = [_cookie_mention(name) for name in names]
     kept = []
     for line in lines:
-        pairs = [pair for pair in line.split(";") if not any(pattern.search(pair) for pattern in patterns)]
-        rest = ";".join(pairs).strip(" ")
+        if any(pattern.search(line) for pattern in patterns):
+            suspects = (pair for pair in line.split(";") if any(name in pair for name in names))
+            dropped = {pair for pair in suspects if any(pattern.search(pair) for pattern in patterns)}
+            line = ";".join(pair for pair in line.split(";") if pair not in dropped)
+        rest = line.strip(" ")
         if rest and not any(pattern.search(rest) for pattern in patterns):
             kept.append(rest)
     return kept

@@ -112,7 +112,11 @@ class SqliteStore:
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-        connection.execute("PRAGMA synchronous=FULL")
+        try:
+            connection.execute("PRAGMA synchronous=FULL")
+        except sqlite3.Error:
+            connection.close()
+            raise
         return connection
 
     def _opened(self) -> sqlite3.Connection:
@@ -140,6 +144,7 @@ class SqliteStore:
             try:
                 self._refresh()
             except sqlite3.Error as error:
+                _close(self._reader)
                 self._reader = None
                 raise StoreError(f"cannot read {self.path}: {error}") from error
             return self._index.find(keys)
@@ -183,6 +188,7 @@ class SqliteStore:
                 with _transaction(self._writer):
                     yield self._writer
             except sqlite3.Error as error:
+                _close(self._writer)
                 self._writer = None
                 raise StoreError(f"cannot write {self.path}: {error}") from error
 
@@ -214,15 +220,16 @@ class SqliteStore:
     async def hit(self, key: bytes, window: float) -> Count:
         """Count one event; see Store.hit."""
         now = self._clock()
+        running = ":now >= present.started AND :now < present.ends"
         with self._writing() as connection:
             started, count = connection.execute(
-                f"INSERT INTO {self._hits} AS present (key, started, ends, count) VALUES (?1, ?2, ?2 + ?3, 1) "
-                "ON CONFLICT (key) DO UPDATE SET "
-                "count = CASE WHEN ?2 >= present.started AND ?2 < present.ends THEN present.count + 1 ELSE 1 END, "
-                "started = CASE WHEN ?2 >= present.started AND ?2 < present.ends THEN present.started ELSE ?2 END, "
-                "ends = CASE WHEN ?2 >= present.started AND ?2 < present.ends THEN present.ends ELSE ?2 + ?3 END "
+                f"INSERT INTO {self._hits} AS present (key, started, ends, count) "
+                "VALUES (:key, :now, :now + :window, 1) ON CONFLICT (key) DO UPDATE SET "
+                f"count = CASE WHEN {running} THEN present.count + 1 ELSE 1 END, "
+                f"started = CASE WHEN {running} THEN present.started ELSE :now END, "
+                f"ends = CASE WHEN {running} THEN present.ends ELSE :now + :window END "
                 "RETURNING started, count",
-                (key, now, window),
+                {"key": key, "now": now, "window": window},
             ).fetchone()
             connection.execute(
                 f"DELETE FROM {self._hits} WHERE key IN (SELECT key FROM {self._hits} WHERE ends < ? LIMIT ?)",
@@ -264,16 +271,25 @@ class SqliteStore:
     async def close(self) -> None:
         """Close both connections."""
         self._closed = True
-        for connection in (self._reader, self._writer):
-            if connection is not None:
-                connection.close()
+        _close(self._reader)
+        _close(self._writer)
         self._forget_connections()
+
+    def __del__(self) -> None:
+        _close(getattr(self, "_reader", None))
+        _close(getattr(self, "_writer", None))
 
     def after_fork(self) -> None:
         """Let go of the parent's connections, in the child."""
         _abandoned.extend((self._reader, self._writer))
         self._read_lock, self._write_lock = threading.Lock(), threading.Lock()
         self._forget_connections()
+
+
+def _close(connection: sqlite3.Connection | None) -> None:
+    if connection is not None:
+        with contextlib.suppress(sqlite3.Error):
+            connection.close()
 
 
 @contextlib.contextmanager
