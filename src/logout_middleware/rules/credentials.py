@@ -22,6 +22,7 @@ _ONE_CREDENTIAL = re.compile(rf"([{_TCHAR}]+)(?: +([A-Za-z0-9\-._~+/]+=*))?[ \t]
 # The words that some framework takes for the start of a token: flask-jwt-extended finds `Bearer` anywhere.
 _GUARDED_WORD = re.compile(rf"(?:^|[^{_TCHAR}\"'<])(?:bearer|dpop|token|jwt)(?![{_TCHAR}])", re.IGNORECASE)
 _GUARDED_SCHEMES = {"bearer": "bearer", "dpop": "dpop", "token": "bearer", "jwt": "bearer"}
+_MENTION = rf"(?<![{_TCHAR}]){{name}}[\x00-\x20\x7f-\xff]*="
 _OCTETS = r"[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*"
 _COOKIE_VALUE = re.compile(rf'(?:({_OCTETS})|"({_OCTETS})")\Z')
 
@@ -81,7 +82,12 @@ def read_authorization(lines: Sequence[str]) -> Credential | Ambiguous | None:
 @lru_cache(maxsize=256)
 def _cookie_mention(name: str) -> re.Pattern[str]:
     """Where any parser we know could start reading a cookie of this name."""
-    return re.compile(rf"(?:^|[^{_TCHAR}]){re.escape(name)}[\x00-\x20\x7f-\xff]*=")
+    return re.compile(_MENTION.format(name=re.escape(name)))
+
+
+@lru_cache(maxsize=256)
+def _pairs_with_mention(name: str) -> re.Pattern[str]:
+    return re.compile(rf"(?:^|;)[^;]*?{_MENTION.format(name=re.escape(name))}[^;]*")
 
 
 @lru_cache(maxsize=256)
@@ -122,15 +128,13 @@ def without_cookies(lines: Sequence[str], names: Sequence[str]) -> list[str]:
 
     What could still be read as one of them takes its whole field with it.
     """
-    patterns = [_cookie_mention(name) for name in names]
     kept = []
     for line in lines:
-        if any(pattern.search(line) for pattern in patterns):
-            suspects = (pair for pair in line.split(";") if any(name in pair for name in names))
-            dropped = {pair for pair in suspects if any(pattern.search(pair) for pattern in patterns)}
-            line = ";".join(pair for pair in line.split(";") if pair not in dropped)
-        rest = line.strip(" ")
-        if rest and not any(pattern.search(rest) for pattern in patterns):
+        rest = line
+        for name in names:
+            rest = _pairs_with_mention(name).sub("", rest)
+        rest = rest.strip(" ;") if rest is not line else line
+        if rest and not any(_cookie_mention(name).search(rest) for name in names):
             kept.append(rest)
     return kept
 
