@@ -1,0 +1,279 @@
+"""SPiD, "logout flows": by redirect with a registered client, and by API for one token alone."""
+
+from __future__ import annotations
+
+import json
+import logging
+from urllib.parse import quote, urlencode
+
+import pytest
+
+from tests.client import ALL, BuildSite, Site
+
+BYE = "https://shop.example/bye"
+BYE_WITH_QUERY = "https://shop.example/bye?a=1&b=%C3%A6"
+CLIENTS = {
+    "shop": {"secret": "s1", "redirect_uris": [BYE, BYE_WITH_QUERY]},
+    "blog": {"secret": "s2", "redirect_uris": ["https://blog.example/bye"]},
+}
+FROM_ANOTHER_SITE = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+
+
+@pytest.fixture
+def http(site: BuildSite) -> Site:
+    """A site with the preset of this seed and two registered clients."""
+    return site(preset="spid", clients=json.dumps(CLIENTS))
+
+
+def address(**query: str) -> str:
+    """The logout address with these parameters, URL-encoded as the seed demands."""
+    return "/logout?" + urlencode(query)
+
+
+def test_SP_6_get_logout_deletes_the_session_of_the_cookie(http: Site) -> None:
+    """The client's page sends the browser to /logout; the session cookie says whose session it is."""
+    here, there = http.login("ann"), http.login("ann")
+
+    answer = http.get(address(client_id="shop"), cookie=here.cookie, headers=FROM_ANOTHER_SITE)
+
+    assert answer.status == 303
+    assert answer.deleted >= {"session"}
+    assert http.me(cookie=here.cookie) is None
+    assert http.alive(there) == ALL
+
+
+@pytest.mark.parametrize("query", ["", "?client_id=", "?client_id=nobody", "?client_id=Shop", "?client_id=shop%20"])
+def test_SP_7_client_id_is_required_and_must_be_registered(http: Site, query: str) -> None:
+    """Otherwise 400, and nobody is logged out."""
+    ann = http.login("ann")
+
+    answer = http.get("/logout" + query, cookie=ann.cookie, headers=FROM_ANOTHER_SITE)
+
+    assert answer.status == 400
+    assert answer.all("set-cookie") == []
+    assert http.alive(ann) == ALL
+
+
+def test_SP_7_client_id_twice_is_refused(http: Site) -> None:
+    """Two readings of one request are none."""
+    ann = http.login("ann")
+
+    answer = http.get("/logout?client_id=shop&client_id=blog", cookie=ann.cookie)
+
+    assert answer.status == 400
+    assert http.alive(ann) == ALL
+
+
+def test_SP_8_the_redirect_comes_after_the_logout(http: Site) -> None:
+    """Where the logout could not be recorded, nobody is sent away as if it had been."""
+    ann = http.login("ann")
+    target = address(client_id="shop", redirect_uri=BYE)
+    http.store.broken = True
+
+    failed = http.get(target, cookie=ann.cookie)
+    http.store.broken = False
+    alive_after_failure = http.alive(ann)
+    done = http.get(target, cookie=ann.cookie)
+
+    assert (failed.status, failed.header("location"), failed.all("set-cookie")) == (503, None, [])
+    assert alive_after_failure == ALL
+    assert (done.status, done.header("location")) == (303, BYE)
+    assert http.me(cookie=ann.cookie) is None
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "https://evil.example/",
+        "https://blog.example/bye",  # registered, but for another client
+        BYE + "/",
+        BYE + "/more",
+        BYE[:-1],
+        BYE + "?a=1",
+        BYE + "#fragment",
+        "https://sub.shop.example/bye",
+        "https://shop.example.evil.example/bye",
+        "https://SHOP.example/bye",
+        "HTTPS://shop.example/bye",
+        "http://shop.example/bye",
+        "https://user@shop.example/bye",
+        "https://shop.example@evil.example/bye",
+        "https://shop.example:443/bye",
+        "https://shop.example/./bye",
+        "https://shop.example/x/../bye",
+        "//evil.example/bye",
+        "///evil.example",
+        "/\\evil.example",
+        "https:\\\\shop.example\\bye",
+        "https://shop.example%2fbye",
+        "https%3A%2F%2Fshop.example%2Fbye",
+        "https://shop.example/%62ye",
+        " " + BYE,
+        BYE + "\t",
+        "https://shop.example/bye\r\nX-Injected: 1",
+        "javascript:alert(1)",
+    ],
+)
+def test_SP_9_redirect_uri_must_be_registered_for_this_client(http: Site, target: str) -> None:
+    """Byte for byte; otherwise 400, no redirect and no logout."""
+    ann = http.login("ann")
+
+    answer = http.get(address(client_id="shop", redirect_uri=target), cookie=ann.cookie)
+
+    assert answer.status == 400
+    assert answer.header("location") is None
+    assert answer.header("x-injected") is None
+    assert http.alive(ann) == ALL
+    assert len(http.told("target_refused")) == 1
+
+
+def test_SP_10_an_encoded_redirect_uri_keeps_its_own_query(http: Site) -> None:
+    """What was registered comes back byte for byte."""
+    ann = http.login("ann")
+
+    answer = http.get(f"/logout?redirect_uri={quote(BYE_WITH_QUERY, safe='')}&client_id=shop", cookie=ann.cookie)
+
+    assert (answer.status, answer.header("location")) == (303, BYE_WITH_QUERY)
+
+
+def test_SP_10_an_unencoded_redirect_uri_smuggles_no_parameters(http: Site) -> None:
+    """Its second parameter is one of ours, so the rest is an address that nobody registered."""
+    ann = http.login("ann")
+    raw = "https://shop.example/bye?a=1&b=%C3%A6"
+
+    cut_short = http.get(f"/logout?client_id=shop&redirect_uri={raw}", cookie=ann.cookie)
+    smuggled = http.get(f"/logout?client_id=shop&redirect_uri={BYE}&client_id=blog", cookie=ann.cookie)
+
+    assert (cut_short.status, smuggled.status) == (400, 400)
+    assert http.alive(ann) == ALL
+
+
+@pytest.mark.parametrize(("settings", "location"), [({}, "/login"), ({"redirect_url": "/goodbye"}, "/goodbye")])
+def test_SP_11_without_redirect_uri_the_default_page(site: BuildSite, settings: dict[str, str], location: str) -> None:
+    """The operator's page, by default the login."""
+    http = site(preset="spid", clients=json.dumps(CLIENTS), **settings)
+    ann = http.login("ann")
+
+    answer = http.get(address(client_id="shop"), cookie=ann.cookie)
+
+    assert (answer.status, answer.header("location")) == (303, location)
+
+
+def test_SP_12_a_token_of_somebody_else_is_left_alone(http: Site) -> None:
+    """The own session ends all the same, and the attempt is on record."""
+    ann, bob = http.login("ann"), http.login("bob")
+
+    answer = http.get(address(client_id="shop", oauth_token=bob.access), cookie=ann.cookie)
+
+    assert answer.status == 303
+    assert http.me(cookie=ann.cookie) is None
+    assert http.alive(bob) == ALL
+    assert [event.outcome for event in http.told("token_refused")] == ["refused"]
+
+
+def test_SP_13_the_own_token_is_revoked_with_the_session(http: Site) -> None:
+    """No API request is allowed with that same token afterwards."""
+    ann = http.login("ann")
+
+    http.get(address(client_id="shop", oauth_token=ann.access), cookie=ann.cookie)
+
+    answer = http.get("/me", token=ann.access)
+    assert (answer.status, answer.json["error"]) == (401, "token_revoked")
+    assert http.me(cookie=ann.cookie) is None
+
+
+def test_SP_14_an_api_logout_ends_that_token_and_no_session(http: Site) -> None:
+    """Neither the browser session of the same login nor another device is touched."""
+    here, there = http.login("ann"), http.login("ann")
+
+    answer = http.post("/logout", token=here.access)
+
+    assert answer.status == 200
+    assert http.alive(here) == ALL - {"access"}
+    assert http.alive(there) == ALL
+
+
+def test_SP_15_after_an_api_logout_the_token_is_refused(site: BuildSite) -> None:
+    """Every later API request with it, by a second worker that shares the store, too."""
+    workers = [site(preset="spid", clients=json.dumps(CLIENTS)) for _ in range(2)]
+    ann = workers[0].login("ann")
+    assert [http.me(token=ann.access) for http in workers] == ["ann", "ann"]
+
+    workers[0].post("/logout", token=ann.access)
+
+    assert [http.get("/me", token=ann.access).status for http in workers for _ in range(3)] == [401] * 6
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_SP_16_an_app_without_session_logs_out_with_its_token_alone(http: Site, method: str) -> None:
+    """A mobile app logged in by API has no cookie."""
+    token, other = http.issuer.mint("ann"), http.issuer.mint("ann")
+    if method == "GET":
+        answer = http.get(address(client_id="shop", oauth_token=token))
+    else:
+        answer = http.post("/logout", token=token)
+
+    assert answer.status == (303 if method == "GET" else 200)
+    assert http.me(token=token) is None
+    assert http.me(token=other) == "ann"
+
+
+def test_SP_18_without_the_token_the_session_ends_and_the_token_stays(http: Site) -> None:
+    """The application may go on calling the API on behalf of the user; by default it may not."""
+    ann = http.login("ann")
+
+    http.get(address(client_id="shop"), cookie=ann.cookie)
+
+    assert http.alive(ann) == {"access", "refresh"}
+
+
+def test_SP_18_by_default_the_token_ends_with_the_session(site: BuildSite) -> None:
+    """`REVOKE_BOUND` is what the preset turns off."""
+    http = site(preset="spid", clients=json.dumps(CLIENTS), revoke_bound="true")
+    ann = http.login("ann")
+
+    http.get(address(client_id="shop"), cookie=ann.cookie)
+
+    assert http.alive(ann) == set()
+
+
+@pytest.mark.parametrize("settings", [{"preset": "spid", "clients": json.dumps(CLIENTS)}, {}])
+@pytest.mark.parametrize("scope", ["local", "others", "global"])
+def test_SP_19_a_token_of_the_application_itself_is_never_touched(
+    site: BuildSite, settings: dict[str, str], scope: str
+) -> None:
+    """A user's logout, however wide, is not the application's."""
+    http = site(**settings)
+    ann = http.login("ann")
+    server_token = http.issuer.mint("shop", client_id="shop")
+
+    answer = http.post("/auth/logout", token=ann.access, json={"scope": scope})
+
+    assert answer.status == 200
+    assert http.me(token=server_token) == "shop"
+
+
+@pytest.mark.parametrize("settings", [{"preset": "spid", "clients": json.dumps(CLIENTS)}, {}])
+def test_SP_20_a_token_in_the_address_does_not_leak(
+    site: BuildSite, settings: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not by Referer, not by a cache, not into a log, not to the next page; nor on the page that asks."""
+    http = site(**settings)
+    ann, bob = http.login("ann"), http.login("bob")
+    signature = ann.access.rpartition(".")[2]
+
+    with caplog.at_level(logging.DEBUG):
+        answers = [
+            http.get("/auth/logout?" + urlencode({"client_id": "shop", "oauth_token": token}), cookie=cookie)
+            for token, cookie in [(bob.access, ann.cookie), (ann.access, ann.cookie), (ann.access, ann.cookie)]
+        ]
+        refused = http.get(address(client_id="nobody", oauth_token=ann.access), cookie=ann.cookie)
+
+    for answer in [*answers, refused] if settings else answers:
+        assert answer.header("referrer-policy") == "no-referrer"
+        assert answer.header("cache-control") == "no-store"
+        assert signature not in (answer.header("location") or "")
+    assert answers[-1].status in (200, 303)
+    assert signature not in caplog.text
+    assert "oauth_token" not in (answers[1].header("location") or "")
+    assert all(signature not in repr(event) for event in http.events)

@@ -1,0 +1,304 @@
+"""User Management, "Logout User": every device of the user, a valid JWT required, rates limited."""
+
+from __future__ import annotations
+
+import json
+import logging
+from datetime import UTC, datetime
+
+import pytest
+
+from tests.client import ALL, OWN_PAGE, Answer, BuildSite, Site
+
+WINDOW = 300.0
+
+
+@pytest.fixture
+def http(site: BuildSite) -> Site:
+    """A site with the preset of this seed."""
+    return site(preset="user-management")
+
+
+def test_UM_1_post_logout_exists_and_other_methods_do_not(http: Site) -> None:
+    """The path of the seed, and nothing but POST on it."""
+    ann = http.login("ann")
+
+    others = [http.request(method, "/logout", token=ann.access) for method in ("GET", "PUT", "PATCH", "DELETE")]
+    alive_after_others = http.alive(ann)
+    post = http.post("/logout", token=ann.access)
+
+    assert [answer.status for answer in others] == [405] * 4
+    assert {answer.header("allow") for answer in others} == {"POST, OPTIONS"}
+    assert alive_after_others == ALL
+    assert post.status == 200
+
+
+def test_UM_2_no_refresh_token_of_the_user_works_any_more(http: Site) -> None:
+    """Those of other devices included; other users keep theirs."""
+    phone, laptop, bob = http.login("ann"), http.login("ann"), http.login("bob")
+    assert http.refresh(laptop.refresh).status == 200
+
+    http.post("/logout", token=phone.access)
+
+    assert http.refresh(phone.refresh).status == 401
+    assert http.refresh(laptop.refresh).status == 401
+    assert http.refresh(bob.refresh).status == 200
+
+
+def test_UM_3_the_session_ends(http: Site) -> None:
+    """The session cookie of the same login, kept as a copy, is refused."""
+    ann = http.login("ann")
+    assert http.me(cookie=ann.cookie) == "ann"
+
+    http.post("/logout", token=ann.access)
+
+    assert http.me(cookie=ann.cookie) is None
+
+
+def test_UM_4_no_token_can_be_used_after_logout(http: Site) -> None:
+    """Neither the one that was presented nor another that the user holds."""
+    ann = http.login("ann")
+    spare = http.issuer.mint("ann")
+
+    http.post("/logout", token=ann.access)
+
+    assert http.alive(ann) == set()
+    assert http.me(token=spare) is None
+
+
+def test_UM_5_a_valid_jwt_is_required(http: Site) -> None:
+    """Without any credential: 401 and a challenge, and nothing else happens."""
+    ann = http.login("ann")
+
+    without = http.post("/logout")
+    with_token = http.post("/logout", token=ann.access)
+
+    assert without.status == 401
+    assert (without.header("www-authenticate") or "").startswith("Bearer ")
+    assert without.all("set-cookie") == []
+    assert with_token.status == 200
+
+
+def test_UM_6_the_answer_has_a_message(http: Site) -> None:
+    """`message` is a text for people."""
+    answer = http.post("/logout", token=http.login("ann").access)
+
+    assert isinstance(answer.json["message"], str)
+    assert answer.json["message"]
+    assert set(answer.json) == {"message", "timestamp"}
+
+
+def test_UM_7_the_answer_has_the_time_of_the_logout(http: Site) -> None:
+    """ISO 8601 in UTC, the time of the server."""
+    answer = http.post("/logout", token=http.login("ann").access)
+
+    moment = datetime.fromisoformat(answer.json["timestamp"])
+    assert moment.tzinfo == UTC
+    assert abs(moment.timestamp() - http.clock()) <= 1
+
+
+@pytest.mark.parametrize(("settings", "path"), [({}, "/auth/logout/all"), ({"preset": "user-management"}, "/logout")])
+def test_UM_12_one_call_logs_out_all_devices(site: BuildSite, settings: dict[str, str], path: str) -> None:
+    """With or without the preset; other users stay."""
+    http = site(**settings)
+    phone, laptop, bob = http.login("ann"), http.login("ann", sid=False), http.login("bob")
+
+    answer = http.post(path, token=phone.access)
+
+    assert answer.status == 200
+    assert (http.alive(phone), http.alive(laptop)) == (set(), set())
+    assert http.alive(bob) == ALL
+
+
+def test_UM_14_a_password_change_logs_out_every_device_or_every_other(http: Site) -> None:
+    """`keep` names the session in which the password was changed."""
+    here, there = http.login("ann"), http.login("ann")
+
+    http.call("revoke_user", "ann", reason="password_change", keep=here.sid)
+    after_keep = http.alive(here), http.alive(there)
+    http.call("revoke_user", "ann", reason="password_change", keep=None)
+
+    assert after_keep == (ALL, set())
+    assert http.alive(here) == set()
+    assert [event.reason for event in http.told("logout")] == ["password_change"] * 2
+
+
+@pytest.mark.parametrize("sid", [True, False])
+def test_UM_15_suspicious_activity_logs_out_and_is_on_record(
+    http: Site, sid: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The reason is in the audit record."""
+    ann = http.login("ann", sid=sid)
+
+    with caplog.at_level(logging.INFO, "logout_middleware.audit"):
+        http.call("revoke_user", "ann", reason="suspicious_activity")
+
+    (record,) = [json.loads(record.message) for record in caplog.records]
+    assert (record["user"], record["reason"], record["scope"]) == ("ann", "suspicious_activity", "user")
+    assert http.alive(ann) == set()
+
+
+def test_UM_20_refresh_tokens_are_invalidated_on_the_server(http: Site) -> None:
+    """A client that never deletes anything is logged out all the same."""
+    ann = http.login("ann")
+    renewed = http.refresh(ann.refresh).json["access_token"]
+
+    http.post("/logout", token=renewed)
+
+    assert http.refresh(ann.refresh).status == 401
+    assert http.alive(ann) == set()
+
+
+@pytest.mark.parametrize("settings", [{}, {"preset": "user-management"}])
+def test_UM_24_access_tokens_are_refused_at_once_by_default(site: BuildSite, settings: dict[str, str]) -> None:
+    """The clock does not move between logout and refusal."""
+    http = site(**settings)
+    ann = http.login("ann")
+
+    http.post("/auth/logout", token=ann.access)
+
+    answer = http.get("/me", token=ann.access)
+    assert answer.status == 401
+    assert 'error="invalid_token"' in (answer.header("www-authenticate") or "")
+
+
+def test_UM_25_every_logout_is_one_structured_audit_record(http: Site, caplog: pytest.LogCaptureFixture) -> None:
+    """Who, which session, when, from where, with what, how far, and how it ended; never the token."""
+    ann = http.login("ann")
+
+    with caplog.at_level(logging.DEBUG):
+        http.post("/logout", token=ann.access, headers={"User-Agent": "Firefox on a phone"}, address="198.51.100.7")
+
+    (line,) = [record.message for record in caplog.records if record.name == "logout_middleware.audit"]
+    record = json.loads(line)
+    assert record["kind"] == "logout"
+    assert record["outcome"] == "done"
+    assert (record["user"], record["session"], record["scope"]) == ("ann", ann.sid, "global")
+    assert (record["client_address"], record["user_agent"]) == ("198.51.100.7", "Firefox on a phone")
+    assert record["time"] == datetime.fromtimestamp(int(http.clock()), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert record["keys"]
+    assert ann.access not in caplog.text
+
+
+def test_UM_27_the_user_is_sent_to_a_fitting_page(site: BuildSite) -> None:
+    """A form is redirected to the configured page, or to an allowed one that it names."""
+    http = site(preset="user-management", redirect_url="/goodbye", redirect_allow="/farewell")
+
+    def answer(**form: str) -> Answer:
+        cookie = http.login("ann").cookie
+        return http.post("/logout", cookie=cookie, form=form, headers=OWN_PAGE | {"Accept": "text/html"})
+
+    assert (answer().status, answer().header("location")) == (303, "/goodbye")
+    assert answer(redirect_uri="/farewell").header("location") == "/farewell"
+    assert answer(redirect_uri="https://evil.example/").header("location") == "/goodbye"
+
+
+def test_UM_29_all_refresh_tokens_of_the_user_by_default(http: Site) -> None:
+    """The preset's scope is global, also for a login whose tokens have no session in common."""
+    phone, laptop = http.login("ann", sid=False), http.login("ann", sid=False)
+
+    http.post("/logout", token=phone.access)
+
+    assert http.settings.scope == "global"
+    assert [http.refresh(each.refresh).status for each in (phone, laptop)] == [401, 401]
+
+
+@pytest.mark.parametrize("kind", ["revoked", "expired", "garbage", "forged", "not a jwt"])
+def test_UM_31_a_token_that_is_dead_already_is_a_success(http: Site, kind: str) -> None:
+    """The same shape as ever, and nobody else is touched."""
+    bystander = http.login("ann")
+    token = {
+        "revoked": http.issuer.mint("eve"),
+        "expired": http.issuer.mint("ann", life=-60),
+        "garbage": "eyJhbGciOiJIUzI1NiJ9.e30.AAAA",
+        "forged": http.issuer.mint("ann")[:-8] + "AAAAAAAA",
+        "not a jwt": "no-token-at-all",
+    }[kind]
+    if kind == "revoked":
+        http.post("/logout", token=token)
+
+    answer = http.post("/logout", token=token)
+
+    assert answer.status == 200
+    assert set(answer.json) == {"message", "timestamp"}
+    assert http.alive(bystander) == ALL
+
+
+def _log_out_often(http: Site, user: str, times: int) -> list[Answer]:
+    return [http.post("/logout", token=http.issuer.mint(user)) for _ in range(times)]
+
+
+def test_UM_32_twenty_logouts_in_five_minutes_per_user(http: Site) -> None:
+    """The 21st is refused, another user is not, and after the window all is as before."""
+    first_twenty = [answer.status for answer in _log_out_often(http, "ann", 20)]
+    over = _log_out_often(http, "ann", 1)[0].status
+    other = _log_out_often(http, "bob", 1)[0].status
+    http.clock.move(WINDOW - 1)
+    still = _log_out_often(http, "ann", 1)[0].status
+    http.clock.move(2)
+    after = _log_out_often(http, "ann", 1)[0].status
+
+    assert first_twenty == [200] * 20
+    assert (over, other, still, after) == (429, 200, 429, 200)
+
+
+def test_UM_33_over_the_limit_the_own_login_still_ends(http: Site) -> None:
+    """Abuse is prevented, a legitimate logout is not."""
+    _log_out_often(http, "ann", 20)
+    http.clock.move(1)
+    ann, elsewhere = http.login("ann"), http.login("ann")
+
+    answer = http.post("/logout", token=ann.access)
+
+    assert answer.status == 429
+    assert http.alive(ann) == set()
+    assert http.alive(elsewhere) == ALL
+
+
+def test_UM_34_limit_remaining_and_reset_are_in_every_answer(http: Site) -> None:
+    """Both the fields of the IETF draft and the X- ones; Retry-After only with 429."""
+    answers = _log_out_often(http, "ann", 21)
+
+    assert [answer.header("x-ratelimit-limit") for answer in answers] == ["20"] * 21
+    assert [answer.header("x-ratelimit-remaining") for answer in answers] == [*map(str, range(19, -1, -1)), "0"]
+    assert [answer.header("x-ratelimit-reset") for answer in answers] == ["300"] * 21
+    assert {answer.header("ratelimit-policy") for answer in answers} == {'"logout";q=20;w=300'}
+    assert answers[0].header("ratelimit") == '"logout";r=19;t=300'
+    assert [answer.header("retry-after") for answer in answers] == [None] * 20 + ["300"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "request_of", "status"),
+    [
+        ({}, {"json": {"scope": "others"}, "token": "opaque-token-of-ann"}, 403),
+        ({}, {"headers": {"Prefer": "return=minimal"}}, 204),
+        ({}, {"headers": {"Accept": "text/html"}}, 303),
+        ({"require_credential": "true"}, {}, 401),
+    ],
+)
+def test_UM_34_other_answers_of_the_logout_carry_the_fields_too(
+    site: BuildSite, settings: dict[str, str], request_of: dict[str, object], status: int
+) -> None:
+    """Whatever is counted says so."""
+    answer = site(**settings).post("/auth/logout", **request_of)
+
+    assert answer.status == status
+    assert answer.header("x-ratelimit-remaining") == "19"
+    assert answer.header("ratelimit-policy") == '"logout";q=20;w=300'
+
+
+@pytest.mark.parametrize(("sid", "wait"), [(False, 0.001), (True, 1.0)])
+def test_UM_35_login_works_at_once_after_logout_and_refresh_does_not(http: Site, sid: bool, wait: float) -> None:
+    """Nobody is locked out of the session that he opens next.
+
+    A millisecond later where the middleware names the session; a session cookie that the application names by
+    itself says only the second in which it was signed.
+    """
+    before = http.login("ann", sid=sid)
+
+    http.post("/logout", token=before.access)
+    http.clock.move(wait)
+    after = http.login("ann", sid=sid)
+
+    assert http.alive(before) == set()
+    assert http.alive(after) == ALL
