@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from cachetools import TLRUCache, TTLCache
 
 from ..errors import StoreError
+from ..rules.proxies import counted_address
 from ..rules.revocation import key_of
 from ..stores import Count, Store
 from ..values import RateLimit
@@ -86,9 +87,10 @@ class Limiter:
 
         Else the seconds until its hour is over.
         """
-        now = self._clock()
-        taken, ends = self._unverified.get(address or "", (0, now + QUOTA_SECONDS))
-        if taken + number > QUOTA:
-            return max(1, math.ceil(ends - now))
-        self._unverified[address or ""] = taken + number, ends
-        return 0
+        now, who = self._clock(), counted_address(address)
+        with self._lock:
+            taken, ends = self._unverified.get(who, (0, now + QUOTA_SECONDS))
+            if taken + number > QUOTA:
+                return max(1, math.ceil(ends - now))
+            self._unverified[who] = taken + number, ends
+            return 0

@@ -17,6 +17,7 @@ from ..rules.cookies import GuardedCookie
 from ..rules.http import Request, Response, json_response
 from ..rules.identity import Identity
 from ..rules.origins import is_prefetch
+from ..rules.proxies import counted_address
 from . import pages
 from .limits import Allowance
 from .service import Arrived, Service, failure, see_other, with_state
@@ -40,7 +41,7 @@ class Order:
 
 async def log_out(service: Service, request: Request, *, everywhere: bool = False) -> Response:
     """Answer a logout by POST. `everywhere`: scope=global whatever the body says."""
-    wants_html = prefers_html(request)
+    wants_html = prefers_html(request) and not service.settings.preset_rules.body_only
     try:
         order = await _read_lawful_order(service, request, everywhere=everywhere)
         response = await _log_out(service, request, order, wants_html=wants_html)
@@ -226,7 +227,7 @@ def _counted_as(arrived: Arrived, request: Request, *, in_quota: bool) -> tuple[
         return "user", user
     if identities and in_quota:
         return "credential", identities[0].own_key
-    return "address", request.client or ""
+    return "address", counted_address(request.client)
 
 
 def _to_delete(service: Service, request: Request, arrived: Arrived) -> tuple[GuardedCookie, ...]:

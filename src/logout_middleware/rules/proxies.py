@@ -29,6 +29,15 @@ def client_address(peer: str | None, forwarded_for: Sequence[str], proxies: Sequ
     return address
 
 
+def counted_address(address: str | None) -> str:
+    """As whom an address is counted: an IPv6 caller owns a whole /64 (RFC 6177), and is one caller."""
+    try:
+        parsed = ip_address(address or "")
+    except ValueError:
+        return address or ""
+    return str(ip_network((parsed, 64), strict=False)) if parsed.version == 6 else str(parsed)
+
+
 def scheme(peer: str | None, forwarded_proto: Sequence[str], proxies: Sequence[str], seen: str) -> str:
     """The scheme the browser used: X-Forwarded-Proto from a trusted proxy, else what the server saw."""
     said = forwarded_proto[0].strip().lower() if len(forwarded_proto) == 1 else ""
