@@ -6,9 +6,14 @@ import os
 import re
 import subprocess
 import sys
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from flask import Flask
+from werkzeug.test import Client
+
+from logout_middleware.wsgi import LogoutMiddleware
 
 from . import settings_table
 
@@ -84,8 +89,28 @@ def test_a_shell_block_works_as_it_stands(code: str, tmp_path: Path) -> None:
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
+def test_the_html_block_is_a_complete_logout_button() -> None:
+    """What a browser makes of it: one request, which ends the session of its cookie."""
+    (code,) = [code for kind, code in BLOCKS if kind == "html"]
+    found: dict[str, dict[str, str | None]] = {}
+    parser = HTMLParser()
+    parser.handle_starttag = lambda tag, attributes: found.update({tag: dict(attributes)})  # type: ignore[method-assign]
+    parser.feed(code)
+    site = LogoutMiddleware(Flask("site").wsgi_app, store="memory://", allow_unsafe_store=True, cookies="sid:opaque")
+    client = Client(site, use_cookies=False)
+    cookie = {"Cookie": "sid=a-session"}
+
+    form = found["form"]
+    sent = {"Sec-Fetch-Site": "same-origin", "Accept": "text/html", "Content-Type": "application/x-www-form-urlencoded"}
+    pressed = client.open(str(form["action"]), method=str(form["method"]).upper(), headers=cookie | sent)
+
+    assert "button" in found
+    assert (pressed.status_code, pressed.headers["location"]) == (303, "/login")
+    assert client.get("/", headers=cookie).headers["set-cookie"].startswith("sid=;")
+
+
 def test_there_is_nothing_in_the_readme_that_is_not_tried() -> None:
-    """A block of another kind would be one that nobody runs; html is the button that the browser tests press."""
+    """A block of another kind would be one that nobody runs."""
     assert {kind for kind, _ in BLOCKS} == {"sh", "python", "html"}
     assert len(PYTHON) == 5
     assert len(SHELL) == 4
