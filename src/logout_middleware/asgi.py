@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 from .colour import finish
 from .endpoints import Endpoint, routes, with_cors
 from .endpoints.service import refusal_of
-from .errors import ConfigurationError, Refused, StoreError
+from .errors import ConfigurationError, Refused
 from .flows.guard import Decision
 from .flows.token_requests import tokens_in_body
 from .logout import BlockingLogout, Logout
@@ -50,6 +50,7 @@ class LogoutMiddleware:
         token_paths = chosen.token_requests + chosen.token_responses
         self._paths = lay_out(routes(parts.service, chosen.prefix), token_paths, chosen.exempt_paths)
         self._special, self._guard = self._paths.special, parts.guard
+        self._seen_alive = parts.guard.seen_alive
         self._signs_sessions = parts.sessions.needed
         self._exempts = bool(chosen.exempt_paths)
 
@@ -84,18 +85,14 @@ class LogoutMiddleware:
             return await self.app(scope, receive, send)
         if self._exempts and self._paths.is_exempt(path):
             return await self.app(scope, receive, send)
-        known = None if repeated else self._guard.recall(authorization, cookie)
-        decision = identity = None
-        try:
-            if known is not None and not await self._guard.store.find(known.keys):
-                identity = known.identity
-            elif repeated:
+        known = None if repeated else self._seen_alive(authorization, cookie)
+        if known is not None:
+            identity = known.identity
+        else:
+            if repeated:
                 decision = await self._guard.judge(_lines(scope, b"authorization"), _lines(scope, b"cookie"))
             else:
                 decision = await self._guard.check(authorization, cookie)
-        except StoreError as error:
-            decision = await self._guard.cannot_know(error)
-        if decision is not None:
             if decision.refusal is not None or decision.strip or decision.drop_authorization:
                 return await self._carry_out(decision, scope, receive, send)
             identity = decision.identity

@@ -57,7 +57,7 @@ class Threaded:
     def __init__(self, store: Store) -> None:
         self.inner = store
         self.durable, self.writes_block = store.durable, False
-        self.find = store.find
+        self.find, self.version = store.find, store.version
 
     async def add(self, revocations: Sequence[Revocation]) -> None:
         """See Store.add."""

@@ -51,6 +51,10 @@ class FlakyStore:
         if self.broken:
             raise StoreError("the store is away (FlakyStore)")
 
+    def version(self) -> int | None:
+        """See Store.version; a store that may break must be asked each time."""
+        return None
+
     async def find(self, keys: Sequence[bytes]) -> Sequence[Revocation]:
         """See Store.find."""
         self._pass("find")
@@ -267,11 +271,32 @@ class StoreContract:
         assert failures == []
         assert self.run(colour, store.count()) == 80
 
+    def test_the_version_changes_whenever_an_answer_may(
+        self, store: Store, colour: str, clock: MovableClock, tmp_path: Path
+    ) -> None:
+        """Whoever remembers an answer with its version never misses a revocation, here or in another instance."""
+        writers = [store, self.open_store(tmp_path, clock)] if self.shared else [store]
+        seen = [store.version()]
+
+        for number in range(6):
+            record = Revocation(_key(f"{number}"), FOREVER, 2e9, "logout")
+            run_blocking(writers[number % len(writers)].add([record])) if number % 2 else self.run(
+                colour, store.add([record])
+            )
+            seen.append(store.version())
+            assert len(self.run(colour, store.find([record.key]))) == 1
+
+        assert None in seen or len(set(seen)) == len(seen)
+        assert store.version() == store.version()
+        for writer in writers[1:]:
+            run_blocking(writer.close())
+
     def test_a_closed_store_says_so_and_closes_twice(self, store: Store, colour: str) -> None:
         """Never an empty answer for "I cannot look"."""
         self.run(colour, store.close())
         self.run(colour, store.close())
 
+        assert store.version() is None
         with pytest.raises(StoreError):
             self.run(colour, store.find([_key("one")]))
         with pytest.raises(StoreError):

@@ -14,7 +14,7 @@ from typing import Any
 from .colour import run_blocking
 from .endpoints import Endpoint, routes, with_cors
 from .endpoints.service import refusal_of
-from .errors import Refused, StoreError
+from .errors import Refused
 from .flows.guard import Decision
 from .flows.token_requests import tokens_in_body
 from .logout import BlockingLogout, Logout
@@ -52,6 +52,7 @@ class LogoutMiddleware:
         token_paths = chosen.token_requests + chosen.token_responses
         self._paths = lay_out(routes(parts.service, chosen.prefix), token_paths, chosen.exempt_paths)
         self._special, self._guard = self._paths.special, parts.guard
+        self._seen_alive = parts.guard.seen_alive
         self._signs_sessions = parts.sessions.needed
         self._exempts = bool(chosen.exempt_paths)
         self._memory = parts.raw_store if isinstance(parts.raw_store, MemoryStore) else None
@@ -72,16 +73,11 @@ class LogoutMiddleware:
             return self.app(environ, start_response)
         if self._exempts and self._paths.is_exempt(path):
             return self.app(environ, start_response)
-        known = self._guard.recall(authorization, cookie)
-        decision = identity = None
-        try:
-            if known is not None and not run_blocking(self._guard.store.find(known.keys)):
-                identity = known.identity
-            else:
-                decision = run_blocking(self._guard.check(authorization, cookie))
-        except StoreError as error:
-            decision = run_blocking(self._guard.cannot_know(error))
-        if decision is not None:
+        known = self._seen_alive(authorization, cookie)
+        if known is not None:
+            identity = known.identity
+        else:
+            decision = run_blocking(self._guard.check(authorization, cookie))
             if decision.refusal is not None or decision.strip or decision.drop_authorization:
                 return self._carry_out(decision, environ, start_response)
             identity = decision.identity

@@ -1,7 +1,8 @@
 """May this request pass?
 
-A request that passes costs: one look in a bounded cache from raw header to identity (never to a decision),
-one `find` in the store, nothing allocated. Everything else (a first sight, a hit, an ambiguity) goes
+A request that passes as before costs: one look in a bounded cache from raw header to identity, and one question
+to the store, whether its version is still the one in which that identity passed. No verdict outlives a version.
+Everything else (a first sight, a hit, an ambiguity) goes
 through `judge`, which says what to refuse, what to take out of the request, and what to delete.
 """
 
@@ -44,13 +45,17 @@ class Decision:
 PASS = Decision()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Known:
-    """What one raw header says, remembered: valid while the clock is below `not_after`."""
+    """What one raw header says, remembered: valid while the clock is below `not_after`.
+
+    `passed_at`: the version of the store in which nothing was found under these keys; -1 before it was asked.
+    """
 
     not_after: float
     keys: tuple[bytes, ...]
     identity: Identity | None
+    passed_at: int = -1
 
 
 @dataclass(slots=True)
@@ -72,10 +77,12 @@ class KnownHeaders:
         self._old: dict[bytes | str, Known] = {}
 
     def recall(self, header: bytes | str) -> Known | None:
-        """A header of the old generation, made young again."""
-        known = self._old.get(header)
-        if known is not None:
-            self.remember(header, known)
+        """What this header said; one of the old generation is young again."""
+        known = self.young.get(header)
+        if known is None:
+            known = self._old.get(header)
+            if known is not None:
+                self.remember(header, known)
         return known
 
     def remember(self, header: bytes | str, known: Known) -> None:
@@ -106,32 +113,45 @@ class Guard:
     cookies: KnownHeaders = field(default_factory=KnownHeaders)
     _failure_told_at: float = -1e9
 
-    def recall(self, authorization: bytes | str | None, cookie: bytes | str | None) -> Known | None:
-        """What these fields said before, if all of it is still valid; None if they must be read.
+    def seen_alive(self, authorization: bytes | str | None, cookie: bytes | str | None) -> Known | None:
+        """What these fields said before, if they may pass as they did: still in time, and not one revocation since.
 
-        Who it is, never whether it may pass: ask the store for the `keys`, with each request.
+        The store is asked for its version with each request; while that is the same, `find` would answer the same.
+        None means nothing but "ask `check`".
         """
-        now = self.clock()
-        bearer = None
+        now, version = self.clock(), self.store.version()
+        bearer = held = None
         if authorization is not None:
-            bearer = self.bearers.young.get(authorization) or self.bearers.recall(authorization)
-            if bearer is None or now >= bearer.not_after:
+            bearer = self.bearers.young.get(authorization)
+            if bearer is None or bearer.passed_at != version or now >= bearer.not_after:
                 return None
-        if cookie is None:
-            return bearer
-        held = self.cookies.young.get(cookie) or self.cookies.recall(cookie)
-        if held is None or now >= held.not_after:
-            return None
-        if bearer is None or not held.keys:
-            return bearer or held
-        return Known(held.not_after, bearer.keys + held.keys, bearer.identity)
+        if cookie is not None:
+            held = self.cookies.young.get(cookie)
+            if held is None or held.passed_at != version or now >= held.not_after:
+                return None
+        return _leading(bearer, held)
 
     async def check(self, authorization: bytes | str | None, cookie: bytes | str | None) -> Decision:
-        """The decision on a request with at most one field of each; latin-1 bytes or text, as the server gives them.
-
-        Reads them, whatever `recall` knows.
-        """
-        return await self.judge(_lines(authorization), _lines(cookie), remember=(authorization, cookie))
+        """The decision on a request with at most one field of each; latin-1 bytes or text, as the server gives them."""
+        now, version = self.clock(), self.store.version()
+        known = []
+        for header, headers in ((authorization, self.bearers), (cookie, self.cookies)):
+            if header is not None:
+                found = headers.recall(header)
+                if found is None or now >= found.not_after:
+                    return await self.judge(_lines(authorization), _lines(cookie), remember=(authorization, cookie))
+                known.append(found)
+        try:
+            records = await self.store.find([key for each in known for key in each.keys])
+        except StoreError as error:
+            return await self._cannot_know(error)
+        if records:
+            return await self.judge(_lines(authorization), _lines(cookie))
+        for each in known:
+            # The version from before the question: what was added meanwhile makes it another one.
+            each.passed_at = -1 if version is None else version
+        leading = _leading(*known, *(None,) * (2 - len(known)))
+        return Decision(leading.identity if leading is not None else None)
 
     async def judge(
         self,
@@ -155,7 +175,7 @@ class Guard:
             keys = [key for each in presented if each.identity is not None for key in each.identity.keys]
             records = await self.store.find(keys)
         except StoreError as error:
-            return await self.cannot_know(error)
+            return await self._cannot_know(error)
         for finding in findings:
             self._examine(finding, records)
         tokens = [finding for finding in findings if finding.presented.cookie is None]
@@ -238,7 +258,7 @@ class Guard:
         everyone = [each.presented.identity for each in findings if each.presented.identity]
         return Decision(_foremost(everyone) if everyone else None)
 
-    async def cannot_know(self, error: StoreError) -> Decision:
+    async def _cannot_know(self, error: StoreError) -> Decision:
         """The store cannot answer: that is not "revoked", so no cookie is touched and nobody is told 401."""
         now = self.clock()
         if now - self._failure_told_at >= _FAILURE_EVENT_SECONDS or now < self._failure_told_at:
@@ -270,6 +290,14 @@ def unavailable() -> Response:
         {"error": "temporarily_unavailable", "error_description": "The login state cannot be checked right now"},
         (("Retry-After", str(RETRY_AFTER)),),
     )
+
+
+def _leading(one: Known | None, other: Known | None) -> Known | None:
+    """The one of two whose identity the application is told: the first, unless only the other's is verified."""
+    if one is None or other is None:
+        return one or other
+    better = other.identity is not None and other.identity.verified
+    return other if better and not (one.identity is not None and one.identity.verified) else one
 
 
 def _foremost(identities: Sequence[Identity]) -> Identity:

@@ -33,6 +33,13 @@ class Store(Protocol):
     writes_block: bool
     """Do `add` and the other writes block their thread? Then they run beside an event loop; `find` never does."""
 
+    def version(self) -> int | None:
+        """The state of the store at this moment: while it is the same number, `find` answers the same.
+
+        It costs no waiting. None where it cannot be told that cheaply, or at all: then `find` must be asked.
+        """
+        ...
+
     async def find(self, keys: Sequence[bytes]) -> Sequence[Revocation]:
         """Every revocation under these keys whose `add` returned, in any process, before this call.
 

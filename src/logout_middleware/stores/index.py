@@ -6,6 +6,7 @@ numbers and bytes, which the garbage collector does not walk (a million of them 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 
 from ..rules.revocation import KEY_BYTES, Revocation, merge
@@ -13,6 +14,8 @@ from . import NOTHING, PURGE_DELAY
 
 _Row = tuple[float, float, str, bytes]
 _BUCKET = 3600.0
+# Shared by all indexes of the process, so that no two states, of whatever index, have the same number.
+_versions = itertools.count()
 
 
 def pack_keep(keep: frozenset[bytes]) -> bytes:
@@ -32,6 +35,7 @@ class Index:
         self._rows: dict[bytes, tuple[_Row, ...]] = {}
         self._keys = self._rows.keys()
         self._due: dict[int, list[bytes]] = {}
+        self.version = next(_versions)
 
     def __len__(self) -> int:
         return sum(map(len, self._rows.values()))
@@ -48,7 +52,7 @@ class Index:
         ]
 
     def add(self, revocations: Iterable[Revocation]) -> None:
-        """Merge these in."""
+        """Merge these in, and be another version."""
         for revocation in revocations:
             packed = pack_keep(revocation.keep)
             others = []
@@ -62,6 +66,8 @@ class Index:
             self._rows[revocation.key] = (*others, row)
             due = self._due.setdefault(int((revocation.until + PURGE_DELAY) // _BUCKET) + 1, [])
             due.append(revocation.key)
+        # Last: whoever saw the old version meanwhile asks again.
+        self.version = next(_versions)
 
     def drop_ended(self, now: float) -> int:
         """Drop what ended more than PURGE_DELAY before `now`; returns how many. Costs what it drops."""

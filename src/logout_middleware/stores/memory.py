@@ -50,6 +50,10 @@ class MemoryStore:
                 sign,
             )
 
+    def version(self) -> int | None:
+        """The state of the store; see Store.version."""
+        return None if self._closed else self._index.version
+
     async def find(self, keys: Sequence[bytes]) -> Sequence[Revocation]:
         """The records under these keys; see Store.find."""
         if self._closed:

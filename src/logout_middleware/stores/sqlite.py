@@ -1,8 +1,9 @@
 """The embedded store: one SQLite file, shared by every worker process of the host.
 
-How a request knows every acknowledged logout: `PRAGMA data_version` (3 µs, safe on the event loop) tells
-whether any other connection has committed since; if so, the new rows are read into the index in memory,
-which answers. Rows carry a sequence number that grows with every change, so "the new rows" is exact.
+How a request knows every acknowledged logout: each asks whether any connection has committed since (see
+`wal_header.py`, and where that cannot be watched `PRAGMA data_version`, 3 µs); if so, the new rows are read into
+the index in memory, which answers. Rows carry a sequence number that grows with every change, so "the new rows"
+is exact.
 
 How a logout is never lost: WAL with `synchronous=FULL`; `add` returns after the fsync. Writes go through
 a connection of their own, so that the reader sees them as somebody else's; under ASGI they run in a thread.
@@ -26,6 +27,7 @@ from ..errors import ConfigurationError, StoreError
 from ..rules.revocation import Revocation
 from . import PURGE_DELAY, Count
 from .index import Index, pack_keep, unpack_keep
+from .wal_header import WalHeader, watch
 
 SCHEMA_VERSION = 1
 _PURGE_AT_ONCE = 500
@@ -68,6 +70,8 @@ class SqliteStore:
         self._file: tuple[int, int] | None = None
         self._next_file_check = 0.0
         self._index = Index()
+        self._header: WalHeader | None = None
+        self._seen = b""
 
     # ---- opening -------------------------------------------------------------------------------------
 
@@ -138,18 +142,30 @@ class SqliteStore:
 
     # ---- reading -------------------------------------------------------------------------------------
 
+    def version(self) -> int | None:
+        """The state of the store; see Store.version. Costs no system call while nothing was committed."""
+        header = self._header
+        if header is not None and header.read() == self._seen and time.monotonic() < self._next_file_check:
+            return self._index.version
+        with self._read_lock:
+            try:
+                self._refresh()
+            except (sqlite3.Error, StoreError):
+                return None  # `find` will say what is wrong
+            return self._index.version
+
     async def find(self, keys: Sequence[bytes]) -> Sequence[Revocation]:
         """The records under these keys, whichever process added them; see Store.find."""
         with self._read_lock:
             try:
                 self._refresh()
             except sqlite3.Error as error:
-                _close(self._reader)
-                self._reader = None
+                self._abandon_reader()
                 raise StoreError(f"cannot read {self.path}: {error}") from error
             return self._index.find(keys)
 
     def _refresh(self) -> sqlite3.Connection:
+        """Read what was committed since, if anything was."""
         reader = self._reader
         if reader is None:
             reader = self._reader = self._opened()
@@ -158,22 +174,37 @@ class SqliteStore:
         if now > self._next_file_check:
             self._check_file()
             self._next_file_check = now + _FILE_CHECK_SECONDS
-        # Asked before the rows are read: what commits in between is read now and asked about once more.
+        # Both are taken before the rows are read: what commits in between is read now and asked about once more.
+        header = self._header.read() if self._header is not None else b""
+        if header and header == self._seen:
+            return reader
         version = reader.execute("PRAGMA data_version").fetchone()[0]
         if version != self._version:
             rows = reader.execute(
                 f"SELECT key, before, until, reason, keep, seq FROM {self._revocations} WHERE seq > ? ORDER BY seq",
                 (self._cursor,),
             ).fetchall()
-            self._index.add(
-                Revocation(key, before, until, reason, unpack_keep(keep))
-                for key, before, until, reason, keep, _ in rows
-            )
             if rows:
+                self._index.add(
+                    Revocation(key, before, until, reason, unpack_keep(keep))
+                    for key, before, until, reason, keep, _ in rows
+                )
                 self._cursor = rows[-1][5]
                 self._index.drop_ended(self._clock())
             self._version = version
+        self._seen = header
+        if self._header is None:
+            self._header = watch(self.path)
         return reader
+
+    def _abandon_reader(self) -> None:
+        """Read through another connection from now on. A watched one stays open: its locks protect what is mapped."""
+        if self._header is None:
+            _close(self._reader)
+        else:
+            _abandoned.append(self._reader)
+            self._header.keep_open()
+        self._reader = self._header = None
 
     # ---- writing -------------------------------------------------------------------------------------
 
@@ -271,17 +302,25 @@ class SqliteStore:
     async def close(self) -> None:
         """Close both connections."""
         self._closed = True
-        _close(self._reader)
-        _close(self._writer)
-        self._forget_connections()
+        with self._read_lock, self._write_lock:
+            self._let_go()
+            self._forget_connections()
 
-    def __del__(self) -> None:
+    def _let_go(self) -> None:
+        header, self._header = getattr(self, "_header", None), None
         _close(getattr(self, "_reader", None))
         _close(getattr(self, "_writer", None))
+        if header is not None:
+            header.release()
+
+    def __del__(self) -> None:
+        self._let_go()
 
     def after_fork(self) -> None:
         """Let go of the parent's connections, in the child."""
         _abandoned.extend((self._reader, self._writer))
+        if self._header is not None:
+            self._header.keep_open()
         self._read_lock, self._write_lock = threading.Lock(), threading.Lock()
         self._forget_connections()
 

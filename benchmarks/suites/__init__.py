@@ -1,0 +1,1 @@
+"""One file per question; each has `NAME` and `run(effort) -> Result`."""
