@@ -112,6 +112,10 @@ class Guard:
     bearers: KnownHeaders = field(default_factory=KnownHeaders)
     cookies: KnownHeaders = field(default_factory=KnownHeaders)
     _failure_told_at: float = -1e9
+    _version: Callable[[], int | None] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._version = self.store.version
 
     def seen_alive(self, authorization: bytes | str | None, cookie: bytes | str | None) -> Known | None:
         """What these fields said before, if they may pass as they did: still in time, and not one revocation since.
@@ -119,16 +123,16 @@ class Guard:
         The store is asked for its version with each request; while that is the same, `find` would answer the same.
         None means nothing but "ask `check`".
         """
-        now, version = self.clock(), self.store.version()
-        bearer = held = None
+        bearer = None
         if authorization is not None:
             bearer = self.bearers.young.get(authorization)
-            if bearer is None or bearer.passed_at != version or now >= bearer.not_after:
+            if bearer is None or bearer.passed_at != self._version() or self.clock() >= bearer.not_after:
                 return None
-        if cookie is not None:
-            held = self.cookies.young.get(cookie)
-            if held is None or held.passed_at != version or now >= held.not_after:
-                return None
+            if cookie is None:
+                return bearer
+        held = self.cookies.young.get(cookie) if cookie is not None else None
+        if held is None or held.passed_at != self._version() or self.clock() >= held.not_after:
+            return None
         return _leading(bearer, held)
 
     async def check(self, authorization: bytes | str | None, cookie: bytes | str | None) -> Decision:

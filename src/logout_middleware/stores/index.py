@@ -35,7 +35,7 @@ class Index:
         self._rows: dict[bytes, tuple[_Row, ...]] = {}
         self._keys = self._rows.keys()
         self._due: dict[int, list[bytes]] = {}
-        self.version = next(_versions)
+        self.version: int | None = next(_versions)
 
     def __len__(self) -> int:
         return sum(map(len, self._rows.values()))

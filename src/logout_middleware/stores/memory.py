@@ -52,7 +52,7 @@ class MemoryStore:
 
     def version(self) -> int | None:
         """The state of the store; see Store.version."""
-        return None if self._closed else self._index.version
+        return self._index.version
 
     async def find(self, keys: Sequence[bytes]) -> Sequence[Revocation]:
         """The records under these keys; see Store.find."""
@@ -97,7 +97,7 @@ class MemoryStore:
 
     async def close(self) -> None:
         """Forget everything."""
-        self._closed = True
+        self._closed, self._index.version = True, None
 
 
 def signs_of_more_workers() -> list[str]:
