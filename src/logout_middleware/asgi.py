@@ -6,9 +6,9 @@ taken out, deleted or given a session id. Messages that we do not understand are
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
-from urllib.parse import parse_qsl
 
 from .colour import finish
 from .endpoints import Endpoint, routes, with_cors
@@ -133,7 +133,7 @@ class LogoutMiddleware:
             return await send_response(await finish(special(request)), scope, send)
         if self._signs_sessions:
             send = self._signing(send)
-        here = [each for each in special if each.method == scope["method"]]
+        here = [each for each in special if each.method == scope["method"].upper()]
         fields = {name for each in here if each in self.logout.settings.token_requests for name in each.fields}
         body = _ReplayedBody(receive)
         tokens = []
@@ -178,9 +178,8 @@ class LogoutMiddleware:
         path = below_root(scope["path"], scope.get("root_path") or "")
         if self._exempts and self._paths.is_exempt(path):
             return await self.app(scope, receive, send)
-        query = parse_qsl(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
         found = [
-            read_query([value for name, value in query if name == "access_token"]),
+            read_query(scope.get("query_string", b"").decode("latin-1")),
             read_subprotocols(_lines(scope, b"sec-websocket-protocol")),
         ]
         others = [each for each in found if each is not None]
@@ -194,7 +193,9 @@ class LogoutMiddleware:
         if "websocket.http.response" in (scope.get("extensions") or {}):
             await send_response(decision.refusal, scope, send, prefix="websocket.http.response")
         else:
-            await send({"type": "websocket.close", "code": 4401, "reason": "logged out"})
+            # 1013: try again later (RFC 6455's registry); not knowing is not "logged out".
+            code, reason = (1013, "try again later") if decision.refusal.status == 503 else (4401, "logged out")
+            await send({"type": "websocket.close", "code": code, "reason": reason})
 
 
 class LogoutEndpoints:
@@ -255,7 +256,7 @@ class _ReplayedBody:
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
-        self._messages: list[Message] = []
+        self._messages: deque[Message] = deque()
 
     async def receive(self) -> Message:
         message = await self._receive()
@@ -263,7 +264,7 @@ class _ReplayedBody:
         return message
 
     async def replay(self) -> Message:
-        return self._messages.pop(0) if self._messages else await self._receive()
+        return self._messages.popleft() if self._messages else await self._receive()
 
 
 async def send_response(response: Response, scope: Scope, send: Send, *, prefix: str = "http.response") -> None:

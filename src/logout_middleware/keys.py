@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from http.client import HTTPException
 from typing import Any
 
 from .errors import ConfigurationError, StoreError
@@ -96,16 +97,16 @@ class JwksKeys:
 
         try:
             found = self._client.get_jwk_set(refresh=True).keys
-        except (jwt.PyJWTError, ValueError, OSError) as error:
+            keys: dict[str | None, list[Any]] = {}
+            for key in found:
+                if key.public_key_use in (None, "sig"):
+                    keys.setdefault(key.key_id, []).append(key.key)
+        except (jwt.PyJWTError, ValueError, TypeError, AttributeError, RecursionError, OSError, HTTPException) as error:
             _log.error(
                 "LOGOUT_JWKS_URL cannot be fetched (%s); the keys known before stay in use", type(error).__name__
             )
             return
-        keys: dict[str | None, list[Any]] = {}
-        for key in found:
-            if key.public_key_use in (None, "sig"):
-                keys.setdefault(key.key_id, []).append(key.key)
-        changed = keys.keys() != self._keys.keys()
+        changed = keys != self._keys
         self._keys, self._fetched_at = keys, self._clock()
         if changed:
             self.on_change()

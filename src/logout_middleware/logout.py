@@ -90,7 +90,9 @@ class Logout(Parts):
     ) -> None:  # fmt: skip
         now = self._clock()
         moment = before.timestamp() if isinstance(before, datetime) else before
-        cut = self.logouts.cut_off(key, before=now if moment is None else moment, keep=keep, reason=reason, now=now)
+        cut = self.logouts.cut_off(
+            key, before=now + self.settings.jwt_leeway if moment is None else moment, keep=keep, reason=reason, now=now
+        )
         await self._revoke([cut], scope=scope, user=user, reason=reason)
 
     async def _revoke(self, records: list[Revocation], **told: Any) -> None:

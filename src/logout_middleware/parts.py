@@ -19,7 +19,7 @@ from .flows.guard import Guard
 from .flows.identify import Identifier, KeySource
 from .flows.logout import Logouts
 from .flows.stable_session import StableSessions
-from .keys import JwksKeys, StaticKeys
+from .keys import FRESH_SECONDS, JwksKeys, StaticKeys
 from .rules.identity import IdentityPolicy
 from .rules.jose import JwtPolicy
 from .settings import LogoutSettings
@@ -92,9 +92,11 @@ class Parts:
             self.store, self.identifier, self.events, clock,
             fail_open=settings.fail_mode == "open", observe=settings.mode == "observe",
             reject_cookies=settings.revoked_cookie == "reject", leeway=settings.jwt_leeway,
+            max_lifetime=settings.max_lifetime,
         )  # fmt: skip
         if isinstance(keys, JwksKeys):
-            keys.on_change = self._forget_identities
+            # Who is remembered must be read anew now and then, or nobody would notice that a key was taken back.
+            keys.on_change, self.guard.remember_seconds = self._forget_identities, FRESH_SECONDS
         self.logouts = Logouts(self.store, self.events, clock, settings.max_lifetime, settings.jwt_leeway)
         self.links = Links(settings.secret, clock)
         self.sessions = StableSessions(policy, settings.cookies, clock, lambda: secrets.token_urlsafe(16))

@@ -32,8 +32,10 @@ def lay_out(endpoints: Mapping[str, Endpoint], token_paths: tuple[TokenPath, ...
     """The paths of one middleware. An endpoint wins over a token path of the same name."""
     special: dict[str, Endpoint | tuple[TokenPath, ...]] = {}
     for each in token_paths:
-        others = special.get(each.path, ())
-        special[each.path] = (*others, each) if isinstance(others, tuple) else (each,)
+        # Many routers serve a path with and without a slash at its end.
+        for path in {each.path, each.path.rstrip("/") + "/", each.path.rstrip("/") or "/"}:
+            others = special.get(path, ())
+            special[path] = (*others, each) if isinstance(others, tuple) else (each,)
     special.update(endpoints)
     exact = frozenset(path for path in exempt if not path.endswith("/"))
     return Paths(special, exact, tuple(path for path in exempt if path.endswith("/")))

@@ -125,7 +125,7 @@ class LogoutMiddleware:
             return send_response(response, environ, start_response)
         if self._signs_sessions:
             start_response = self._signing(start_response)
-        here = [each for each in special if each.method == environ["REQUEST_METHOD"]]
+        here = [each for each in special if each.method == environ["REQUEST_METHOD"].upper()]
         fields = {name for each in here if each in self.logout.settings.token_requests for name in each.fields}
         tokens, body = [], None
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from werkzeug.datastructures import MIMEAccept
@@ -14,8 +14,8 @@ from ..errors import Refused, StoreError
 from ..events import timestamp
 from ..flows.logout import SCOPES, Plan
 from ..rules.cookies import GuardedCookie
+from ..rules.credentials import Ambiguous
 from ..rules.http import Request, Response, json_response
-from ..rules.identity import Identity
 from ..rules.origins import is_prefetch
 from ..rules.proxies import counted_address
 from . import pages
@@ -30,7 +30,7 @@ _TOKEN_FIELDS = ("refresh_token", "refreshToken", "oauth_token")
 class Order:
     """What a logout request asks for, its body read and checked."""
 
-    tokens: Mapping[str, str]
+    tokens: Mapping[str, str] = field(repr=False)
     scope: str
     redirect_uri: str | None
     client_id: str | None
@@ -109,6 +109,8 @@ def _member(source: Mapping[str, Any], name: str) -> str | None:
     value = source.get(name)
     if value is not None and not isinstance(value, str):
         raise Refused(400, "invalid_request", f"{name} must be a text")
+    if value and any("\ud800" <= character <= "\udfff" for character in value):
+        raise Refused(400, "invalid_request", f"{name} is not Unicode")
     return value or None
 
 
@@ -128,6 +130,7 @@ async def _log_out(service: Service, request: Request, order: Order, *, wants_ht
             "nothing-presented", "a logout request carried nothing guarded; check LOGOUT_COOKIES and the client"
         )
 
+    refuse_unreadable(arrived)
     plan, limits, limited = await revoke_within_limits(service, request, arrived, order.scope)
     if plan.unavailable and not limited and not _is_no_login(service, arrived):
         text = f"scope={order.scope} needs a verified login; only the presented credential was logged out"
@@ -155,11 +158,18 @@ async def _arrived_lawfully(service: Service, request: Request, order: Order) ->
     raise Refused(403, "cross_site", "A logout by cookie must come from a page of this site")
 
 
+def refuse_unreadable(arrived: Arrived) -> None:
+    """Where the only login cannot be read, nothing can be logged out, and a 200 would be a lie."""
+    if not arrived.live and any(isinstance(each.credential, Ambiguous) for each in arrived.presented):
+        raise Refused(400, "ambiguous_cookie", "The login cookie was sent twice or is damaged; nothing was logged out")
+
+
 def is_lawful(service: Service, request: Request, order: Order, arrived: Arrived) -> bool:
     """May the cookies of this request log out? (contract 4.1; standards.md CSRF-1)"""
     if is_prefetch(request.single_headers()):
         return False
-    if service.links.proves(order.intent, _names(arrived.live), order.redirect_uri):
+    held = [each.identity for each in arrived.presented if each.cookie is not None and each.identity in arrived.live]
+    if service.is_proven(order.intent, held, order.redirect_uri):
         return True
     same = service.same_origin(request)
     if same is not None:
@@ -173,10 +183,6 @@ def _is_no_login(service: Service, arrived: Arrived) -> bool:
     if not (service.settings.preset_rules.jwt_only and service.identifier.policy.trusted):
         return False
     return not any(each.cookie or (each.identity and each.identity.verified) for each in arrived.presented)
-
-
-def _names(identities: tuple[Identity, ...]) -> set[bytes]:
-    return {key for identity in identities for key in identity.keys}
 
 
 def _without_credentials(request: Request) -> Request:
@@ -221,10 +227,11 @@ def _fields_of(allowance: Allowance | None, wait: int) -> tuple[tuple[str, str],
 
 
 def _counted_as(arrived: Arrived, request: Request, *, in_quota: bool) -> tuple[str, bytes | str]:
-    identities = [each.identity for each in arrived.presented if each.identity is not None]
-    user = next((each.user_key for each in identities if each.user_key is not None), None)
+    # By a live credential only: whoever kept a dead one must not use up its user's logouts.
+    user = next((each.user_key for each in arrived.verified if each.user_key is not None), None)
     if user is not None:
         return "user", user
+    identities = [each.identity for each in arrived.presented if each.identity is not None]
     if identities and in_quota:
         return "credential", identities[0].own_key
     return "address", counted_address(request.client)
@@ -268,7 +275,7 @@ def unrecorded(service: Service) -> Response:
 
 def prefers_html(request: Request) -> bool:
     """Would this client rather see a page than JSON? Without an Accept field: no."""
-    accept = parse_accept_header(request.header("accept"), MIMEAccept)
+    accept = parse_accept_header((request.header("accept") or "")[:1024], MIMEAccept)
     return bool(accept) and accept.best_match(["application/json", "text/html"], "application/json") == "text/html"
 
 

@@ -14,7 +14,7 @@ from ..rules.http import Request, Response
 from ..rules.identity import Identity
 from ..rules.origins import is_navigation_by_user, is_prefetch
 from . import pages
-from .logout import page_for, prefers_html, revoke_within_limits, unrecorded
+from .logout import page_for, prefers_html, refuse_unreadable, revoke_within_limits, unrecorded
 from .service import Arrived, Service, failure, see_other, with_state
 
 _PRIVATE = ("oauth_token", "id_token_hint")
@@ -49,16 +49,18 @@ async def _redirect_logout(service: Service, request: Request) -> Response:
         raise Refused(400, "invalid_redirect_uri", "redirect_uri is not registered for this client")
     arrived = await service.arrived(request)
     if request.method == "HEAD":
-        return _ask(service, request, query, target, arrived)
+        return _ask(service, request, query, target, arrived, None)
 
     token = await _owned_token(service, request, query.get("oauth_token"), arrived)
     location = with_state(target, query.get("state"))
+    if token is None:
+        refuse_unreadable(arrived)
     if not arrived.live and token is None:
         if wanted is None and settings.on_get == "confirm":
             return pages.signed_out(settings.redirect_url, private=_is_private(query))
         return see_other(location, service.deletions(_deletable(service, request, arrived), request))
     if not await _is_intended(service, request, query, arrived, token, wanted):
-        return _ask(service, request, query, target, arrived)
+        return _ask(service, request, query, target, arrived, token)
     if token is not None and token not in arrived.presented:
         arrived = Arrived((*arrived.presented, token), (*arrived.live, *filter(None, [token.identity])))
     _, limits, limited = await revoke_within_limits(service, request, arrived, settings.scope)
@@ -112,8 +114,7 @@ async def _is_intended(
     """Did the user want this? One proof is enough; none of them can be made by another site."""
     if service.settings.on_get == "allow" or is_navigation_by_user(request.single_headers()):
         return True
-    names = {key for identity in arrived.live for key in identity.keys}
-    if service.links.proves(query.get("intent"), names, wanted):
+    if service.is_proven(query.get("intent"), arrived.live, wanted):
         return True
     if token is not None and token.identity is not None:
         alone = not arrived.live
@@ -133,9 +134,12 @@ def _deletable(service: Service, request: Request, arrived: Arrived) -> tuple[Gu
     return arrived.cookies if is_navigation_by_user(request.single_headers()) else ()
 
 
-def _ask(service: Service, request: Request, query: dict[str, str], target: str, arrived: Arrived) -> Response:
+def _ask(
+    service: Service, request: Request, query: dict[str, str], target: str, arrived: Arrived, token: Presented | None
+) -> Response:
     """The page with one button, which posts to where it came from."""
-    kept = ("redirect_uri", "post_logout_redirect_uri", "client_id", "state", "oauth_token")
+    kept = ["redirect_uri", "post_logout_redirect_uri", "client_id", "state"]
+    kept += ["oauth_token"] if token is not None else []  # a stranger's token goes no further
     hidden = {name: query[name] for name in kept if query.get(name)}
     if service.links.usable and arrived.live:
         # For browsers that say nothing of a form's origin; the others need no proof.

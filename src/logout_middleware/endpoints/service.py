@@ -74,6 +74,10 @@ class Service:
         live = tuple(each for each in identities if is_revoked(each, records) is None)
         return Arrived(tuple(presented), live)
 
+    def is_proven(self, text: str | None, identities: Collection[Identity], target: str | None) -> bool:
+        """Is this a proof for every one of these? One for another session, or for a token beside it, is none."""
+        return bool(identities) and all(self.links.proves(text, each.keys, target) for each in identities)
+
     def same_origin(self, request: Request) -> bool | None:
         """Our own page, another site's, or unsaid; see `rules.origins`."""
         return origins.is_same_origin(
@@ -118,7 +122,7 @@ class Service:
                 "behind a proxy that does, set LOGOUT_PUBLIC_URL or LOGOUT_TRUSTED_PROXIES",
             )
         fields = [("Set-Cookie", deletion(cookie, https=https)) for cookie in cookies]
-        if self.settings.clear_site_data:
+        if self.settings.clear_site_data and (cookies or self.same_origin(request)):
             fields.append(("Clear-Site-Data", ", ".join(f'"{kind}"' for kind in self.settings.clear_site_data)))
         return fields
 

@@ -22,6 +22,7 @@ from .identify import Identifier, Presented
 
 CACHE_SIZE = 8192
 """Identities remembered by raw header, twice over: the youngest, and those of the generation before."""
+MAX_REMEMBERED = 4096
 RETRY_AFTER = 1
 """Seconds that a client is told to wait when the store could not answer."""
 _FAILURE_EVENT_SECONDS = 1.0
@@ -86,7 +87,9 @@ class KnownHeaders:
         return known
 
     def remember(self, header: bytes | str, known: Known) -> None:
-        """Keep this one."""
+        """Keep this one, unless it is so long that a flood of such would fill the memory."""
+        if len(header) > MAX_REMEMBERED:
+            return
         if len(self.young) >= self._size:
             self._old, self.young = self.young, {}
         self.young[header] = known
@@ -108,7 +111,9 @@ class Guard:
     observe: bool = False
     reject_cookies: bool = False
     leeway: float = 0.0
+    max_lifetime: float = 400 * 86400.0
     realm: str = "api"
+    remember_seconds: float = float("inf")
     bearers: KnownHeaders = field(default_factory=KnownHeaders)
     cookies: KnownHeaders = field(default_factory=KnownHeaders)
     _failure_told_at: float = -1e9
@@ -208,6 +213,10 @@ class Guard:
             finding.code, finding.why = "invalid_token", "The access token expired"
         elif identity.verified and self.clock() < identity.not_before - self.leeway:
             finding.code, finding.why = "invalid_token", "The access token is not valid yet"
+        elif identity.verified and identity.expires_at > self.clock() + self.max_lifetime + self.leeway:
+            # A logout of its user is remembered for MAX_LIFETIME; what may live longer would come back to life.
+            why = "it has no end (neither iat nor exp), or one beyond LOGOUT_MAX_LIFETIME"
+            finding.code, finding.why = "invalid_token", f"The access token is not valid: {why}"
 
     def _remember(self, presented: Sequence[Presented], raw: tuple[bytes | str | None, bytes | str | None]) -> Decision:
         """Keep what the headers said for the next request, and let this one pass."""
@@ -225,7 +234,9 @@ class Guard:
     def _known(self, identities: Sequence[Identity]) -> Known:
         ends = [identity.expires_at + self.leeway for identity in identities if identity.verified]
         keys = tuple(dict.fromkeys(key for identity in identities for key in identity.keys))
-        return Known(min(ends, default=float("inf")), keys, _foremost(identities) if identities else None)
+        return Known(
+            min([*ends, self.clock() + self.remember_seconds]), keys, _foremost(identities) if identities else None
+        )
 
     async def _decide(self, findings: Sequence[_Finding], *, login_path: bool, handshake: bool) -> Decision:
         bad = [finding for finding in findings if finding.code is not None]

@@ -67,7 +67,9 @@ class Identifier:
             why = f"a token must not exceed {MAX_CREDENTIAL} bytes"
             return Presented(Unreadable(credential.source, credential.name, why), None)
         keys = await self._keys_for(credential.text)
-        return _presented(credential, identify_token(credential, keys, self.policy), None)
+        # What a body carries is a refresh token as a rule: made for the issuer, and of another type.
+        for_us = credential.source != "body"
+        return _presented(credential, identify_token(credential, keys, self.policy, for_us=for_us), None)
 
     async def cookie(self, credential: Credential | Ambiguous, guarded: GuardedCookie) -> Presented:
         """A guarded cookie."""
@@ -82,7 +84,7 @@ class Identifier:
             token = jose.parse(text)
         except jose.Malformed:
             return None
-        identity = identify_jwt(token, await self._keys_for(text), self.policy, audience=False)
+        identity = identify_jwt(token, await self._keys_for(text), self.policy, for_us=False)
         return identity if identity.verified else None
 
     async def _keys_for(self, text: str) -> Sequence[Any]:

@@ -111,7 +111,8 @@ class Logouts:
         if scope != "local":
             keep = frozenset(filter(None, (self.keep_key(each) for each in verified))) if scope == "others" else None
             for key in users:
-                add(self.cut_off(key, before=now, keep=keep or frozenset(), reason=reason, now=now))
+                # Within the leeway an issuer's clock may be ahead of ours, and its old tokens with it.
+                add(self.cut_off(key, before=now + self.leeway, keep=keep or frozenset(), reason=reason, now=now))
         foremost = next(iter([*lasting, *verified]), None)
         return Plan(
             tuple(found.values()),
@@ -133,7 +134,9 @@ class Logouts:
         """When this credential is dead by itself. A claimed end is believed only up to the longest lifetime."""
         ceiling = now + self.max_lifetime
         if identity.verified:
-            return min(max(identity.expires_at, now) + self.leeway, FOREVER)
+            # A cookie session is named by its id, which copies signed later carry, too.
+            end = identity.expires_at if identity.token_id is not None else max(identity.expires_at, ceiling)
+            return min(max(end, now) + self.leeway, FOREVER)
         return max(min(identity.expires_at, ceiling), now) + self.leeway
 
     def cut_off(

@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from urllib.parse import unquote
+from urllib.parse import parse_qsl, unquote
 
 MAX_CREDENTIAL = 16 * 1024
 """A longer token or cookie is refused before anything is hashed or decoded (bytes)."""
@@ -150,13 +150,18 @@ def read_subprotocols(lines: Sequence[str]) -> Credential | Ambiguous | None:
     return _one_value("subprotocol", "", offered[marks[0] + 1])
 
 
-def read_query(values: Sequence[str], name: str = "access_token") -> Credential | Ambiguous | None:
+def read_query(query_string: str, name: str = "access_token") -> Credential | Ambiguous | None:
     """The token of a handshake's query string (RFC 6750 2.3): once, or the request is ambiguous."""
-    if not values:
+    if name not in unquote(query_string):
         return None
+    try:
+        fields = parse_qsl(query_string, keep_blank_values=True, max_num_fields=100)
+    except ValueError:
+        return Ambiguous("query", name, "the query string has too many parameters")
+    values = [value for key, value in fields if key == name]
     if len(values) > 1:
         return Ambiguous("query", name, f"the parameter {name!r} is repeated")
-    return _one_value("query", name, values[0]) if values[0] else None
+    return _one_value("query", name, values[0]) if values and values[0] else None
 
 
 def _one_value(source: str, name: str, text: str) -> Credential | Ambiguous:

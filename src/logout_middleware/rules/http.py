@@ -43,7 +43,10 @@ class Request:
 
     def single_headers(self) -> dict[str, str]:
         """All headers by name, repeated ones joined by commas."""
-        return {name: self.header(name) or "" for name, _ in self.headers}
+        found: dict[str, list[str]] = {}
+        for name, value in self.headers:
+            found.setdefault(name, []).append(value)
+        return {name: ", ".join(values) for name, values in found.items()}
 
     def query(self) -> dict[str, str]:
         """The query parameters; a repeated one, bad UTF-8 or too many are the client's mistake (400)."""

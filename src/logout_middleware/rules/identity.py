@@ -8,12 +8,14 @@ credential either have the same identity or are refused (identity.md section 8).
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
+from uuid import UUID
 
 from . import jose, signed_cookies
 from .credentials import Credential, Unreadable
@@ -23,7 +25,6 @@ ADDED_SESSION_ID = "_lo_sid"
 """The member that the middleware adds to signed cookie sessions which have no session id of their own."""
 
 _UPPER = re.compile(r"[A-Z]+")
-_UUID_HEX = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,9 @@ class IdentityPolicy:
         return None if issuer is None or issuer == self.jwt.issuer else issuer
 
 
-def identify_token(credential: Credential, keys: Iterable[Any], policy: IdentityPolicy) -> Identity | Unreadable:
+def identify_token(
+    credential: Credential, keys: Iterable[Any], policy: IdentityPolicy, *, for_us: bool = True
+) -> Identity | Unreadable:
     """The identity of a bearer, query or body token: a JWT in its one spelling, or an opaque value."""
     if not jose.looks_like_jose(credential.text):
         return opaque(credential.text)
@@ -85,17 +88,17 @@ def identify_token(credential: Credential, keys: Iterable[Any], policy: Identity
         token = jose.parse(credential.text)
     except jose.Malformed as error:
         return Unreadable(credential.source, credential.name, str(error))
-    return identify_jwt(token, keys, policy)
+    return identify_jwt(token, keys, policy, for_us=for_us)
 
 
-def identify_jwt(token: jose.Token, keys: Iterable[Any], policy: IdentityPolicy, *, audience: bool = True) -> Identity:
+def identify_jwt(token: jose.Token, keys: Iterable[Any], policy: IdentityPolicy, *, for_us: bool = True) -> Identity:
     """The identity of a JWT, verified if a key is configured for its issuer."""
     digest = key_of("digest", "jwt", token.payload, jose.canonical_signature(token))
     issuer = token.claims.get("iss")
     foreign = isinstance(issuer, str) and policy.jwt.issuer not in (None, issuer)
     if foreign or not policy.trusted:
         return _unverified(digest, token)
-    fault = jose.verify(token, keys, policy.jwt, audience=audience)
+    fault = jose.verify(token, keys, policy.jwt, for_us=for_us)
     if fault is not None:
         return _unverified(digest, token, fault)
     return _verified_jwt(token, digest, policy)
@@ -125,7 +128,7 @@ def _verified_jwt(token: jose.Token, digest: bytes, policy: IdentityPolicy) -> I
             user_id=jose.text_claim(claims, *policy.user_claims),
             client_id=jose.text_claim(claims, "client_id", "azp"),
             issued_at=issued_at,
-            not_before=jose.number_claim(claims, "nbf") or -math.inf,
+            not_before=max(jose.number_claim(claims, "nbf") or -math.inf, issued_at or -math.inf),
             expires_at=_end_of_life(issued_at, expires_at, policy),
             verified=True,
         )
@@ -166,8 +169,9 @@ def opaque(text: str) -> Identity:
     Stores that compare without case, and `uuid.UUID()`, accept several spellings; all of them have one name.
     """
     lowered = _UPPER.sub(lambda match: match[0].lower(), text)
-    bare = lowered.replace("urn:", "").replace("uuid:", "").strip("{}").replace("-", "")
-    digest = key_of("digest", "opaque", bare if _UUID_HEX.fullmatch(bare) else lowered)
+    with contextlib.suppress(ValueError):
+        lowered = UUID(lowered).hex
+    digest = key_of("digest", "opaque", lowered)
     return Identity(digest, digest, keys=(digest,))
 
 

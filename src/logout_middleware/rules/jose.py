@@ -12,7 +12,7 @@ import math
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]*\Z")
@@ -42,11 +42,11 @@ class Malformed(ValueError):
 class Token:
     """A compact JWT as it was read; nothing in it has been verified."""
 
-    text: str
+    text: str = field(repr=False)
     header: Mapping[str, Any]
     claims: Mapping[str, Any]
-    payload: bytes
-    signature: bytes
+    payload: bytes = field(repr=False)
+    signature: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +126,10 @@ def canonical_signature(token: Token) -> bytes:
     return r.to_bytes(size, "big") + min(s, order - s).to_bytes(size, "big")
 
 
-def verify(token: Token, keys: Iterable[Any], policy: JwtPolicy, *, audience: bool = True) -> str | None:
+def verify(token: Token, keys: Iterable[Any], policy: JwtPolicy, *, for_us: bool = True) -> str | None:
     """Why this token may not be believed, or None if one of the keys signed it and its claims are sound.
+
+    `for_us` False: it may be a refresh or ID token, so neither `aud` nor `typ` must be those of an access token.
 
     Expiry is not judged. Nothing named in the header (jku, x5u, jwk, x5c) is ever used as a key (RFC 8725 3.10).
     """
@@ -136,7 +138,7 @@ def verify(token: Token, keys: Iterable[Any], policy: JwtPolicy, *, audience: bo
     algorithm = token.header.get("alg")
     if not isinstance(algorithm, str) or algorithm not in policy.algorithms:
         return "its algorithm is not one of those configured"
-    check_audience = bool(policy.audience) and audience
+    check_audience = bool(policy.audience) and for_us
     options: dict[str, Any] = {
         "verify_exp": False, "verify_nbf": False, "verify_iat": False, "verify_sub": False, "verify_jti": False,
         "verify_aud": check_audience, "verify_iss": False,
@@ -156,18 +158,18 @@ def verify(token: Token, keys: Iterable[Any], policy: JwtPolicy, *, audience: bo
             return "it is for another audience"
         except (jwt.InvalidKeyError, jwt.InvalidAlgorithmError, TypeError):
             continue  # a key of another kind: rotation may mix them
-        except (jwt.PyJWTError, ValueError, OverflowError):
+        except (jwt.PyJWTError, ValueError, OverflowError, RecursionError):
             return "it is not a sound JWT"
         else:
-            return _fault_in_claims(token)
+            return _fault_in_claims(token, for_us=for_us)
     return reason
 
 
-def _fault_in_claims(token: Token) -> str | None:
+def _fault_in_claims(token: Token, *, for_us: bool) -> str | None:
     if "iss" in token.claims and not isinstance(token.claims["iss"], str):
         return "its issuer is not a name"
     kind = token.header.get("typ")
-    if isinstance(kind, str) and kind.lower() not in _TYPES:
+    if for_us and isinstance(kind, str) and kind.lower() not in _TYPES:
         return "it is a token of another kind"
     if "events" in token.claims:
         return "it is a security event, not a login"

@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from ipaddress import ip_address, ip_network
 
+_MAX_HOPS = 32
+_MAX_FORWARDED = 2048
+
 
 def is_trusted(address: str | None, proxies: Sequence[str]) -> bool:
     """Is this address one of the trusted proxies or in one of their networks?"""
@@ -22,7 +25,7 @@ def is_trusted(address: str | None, proxies: Sequence[str]) -> bool:
 
 def client_address(peer: str | None, forwarded_for: Sequence[str], proxies: Sequence[str]) -> str | None:
     """The nearest address that is not a trusted proxy, read from the right as proxies append."""
-    hops = [hop.strip() for line in forwarded_for for hop in line.split(",") if hop.strip()]
+    hops = [hop.strip() for hop in ",".join(forwarded_for)[-_MAX_FORWARDED:].split(",") if hop.strip()][-_MAX_HOPS:]
     address = peer
     while hops and is_trusted(address, proxies):
         address = hops.pop()

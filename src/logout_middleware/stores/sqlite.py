@@ -56,6 +56,7 @@ class SqliteStore:
         self._revocations = _quoted(prefix + "revocations")
         self._hits = _quoted(prefix + "hits")
         self._feed, self._ends = _quoted(prefix + "feed"), _quoted(prefix + "ends")
+        self._hit_ends = _quoted(prefix + "hit_ends")
         self._read_lock, self._write_lock = threading.Lock(), threading.Lock()
         self._closed = False
         self._forget_connections()
@@ -82,6 +83,8 @@ class SqliteStore:
                 f"E303 LOGOUT_STORE: this Python is linked with SQLite {sqlite3.sqlite_version}; 3.35 is needed"
             )
         try:
+            with contextlib.suppress(FileExistsError):  # SQLite gives its -wal and -shm the mode of this file
+                os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
             connection = self._connect()
             try:
                 _switch_to_wal(connection)
@@ -111,6 +114,7 @@ class SqliteStore:
             f"CREATE INDEX IF NOT EXISTS {self._ends} ON {self._revocations} (until)",
             f"CREATE TABLE IF NOT EXISTS {self._hits} (key BLOB PRIMARY KEY, started REAL NOT NULL, ends REAL NOT "
             "NULL, count INTEGER NOT NULL) WITHOUT ROWID",
+            f"CREATE INDEX IF NOT EXISTS {self._hit_ends} ON {self._hits} (ends)",
             f"PRAGMA user_version={SCHEMA_VERSION}",
         )
 
@@ -180,6 +184,10 @@ class SqliteStore:
             return reader
         version = reader.execute("PRAGMA data_version").fetchone()[0]
         if version != self._version:
+            newest = reader.execute(f"SELECT coalesce(max(seq), 0) FROM {self._revocations}").fetchone()[0]
+            # Only somebody who emptied the table makes the sequence fall back: read all of it again, forget nothing.
+            if newest < self._cursor:
+                self._cursor = 0
             rows = reader.execute(
                 f"SELECT key, before, until, reason, keep, seq FROM {self._revocations} WHERE seq > ? ORDER BY seq",
                 (self._cursor,),
