@@ -387,7 +387,7 @@ def test_a_person_sees_a_page_where_a_program_sees_an_error(http: Site, error: i
         request["headers"] = HTML | {"Sec-Fetch-Site": "cross-site"}
     if error == 429:
         for _ in range(20):
-            http.post("/auth/logout", token=ann.access)
+            http.post("/auth/logout", token=http.login("ann").access)
     http.store.broken = error == 503
 
     answer = http.post("/auth/logout", **request)

@@ -421,9 +421,8 @@ def test_the_same_dead_credential_again_and_again_stores_nothing_more(http: Site
 
 def test_over_the_limit_a_verified_live_login_ends_all_the_same(http: Site) -> None:
     """429, and yet the own session is dead; a wide scope is not granted any more."""
-    spent = http.login("ann")
     for _ in range(20):
-        assert http.post("/auth/logout", token=spent.access).status == 200
+        assert http.post("/auth/logout", token=http.login("ann").access).status == 200
     here, there = http.login("ann"), http.login("ann")
 
     answer = http.post("/auth/logout", token=here.access, json={"scope": "global"})
@@ -433,6 +432,18 @@ def test_over_the_limit_a_verified_live_login_ends_all_the_same(http: Site) -> N
     assert int(answer.header("retry-after") or 0) > 0
     assert by_cookie.deleted >= {"session"}
     assert (http.alive(here), http.alive(there)) == (set(), set())
+
+
+def test_a_dead_token_of_a_user_uses_up_nothing_of_hers(http: Site) -> None:
+    """Whoever kept one cannot stop her from logging out everywhere."""
+    kept, ann = http.login("ann"), http.login("ann")
+    for _ in range(30):
+        http.post("/auth/logout", token=kept.access)
+
+    answer = http.post("/auth/logout/all", token=ann.access)
+
+    assert answer.status == 200
+    assert http.alive(ann) == set()
 
 
 def test_nobody_can_use_up_the_limit_of_a_user_without_a_login_of_his(http: Site) -> None:
