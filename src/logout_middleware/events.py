@@ -21,8 +21,9 @@ _log = logging.getLogger("logout_middleware")
 class LogoutEvent:
     """One thing worth an audit record.
 
-    `kind`: logout · target_refused · scope_refused · rate_limited · quota_exceeded · store_failed · would_refuse.
-    `keys`: hex digests. `outcome`: done · nothing · failed · refused. `time`: seconds since 1970.
+    `kind`: logout · target_refused · token_refused · scope_refused · rate_limited · quota_exceeded · token_ignored ·
+    body_ignored · store_failed · would_refuse. `outcome`: done · nothing · refused · failed · failed_open ·
+    failed_closed. `keys`: hex digests. `time`: seconds since 1970.
     """
 
     kind: str
