@@ -22,7 +22,8 @@ from .identify import Identifier, Presented
 
 CACHE_SIZE = 8192
 """Identities remembered by raw header, twice over: the youngest, and those of the generation before."""
-MAX_REMEMBERED = 4096
+CACHE_BYTES = 16 * 1024 * 1024
+"""And so many bytes of headers in each generation, whatever their number: long ones must not fill the memory."""
 RETRY_AFTER = 1
 """Seconds that a client is told to wait when the store could not answer."""
 _FAILURE_EVENT_SECONDS = 1.0
@@ -72,8 +73,8 @@ class _Finding:
 class KnownHeaders:
     """Two generations of raw header → Known. Full, the young become the old and the old are forgotten."""
 
-    def __init__(self, size: int = CACHE_SIZE) -> None:
-        self._size = size
+    def __init__(self, size: int = CACHE_SIZE, max_bytes: int = CACHE_BYTES) -> None:
+        self._size, self._max_bytes, self._bytes = size, max_bytes, 0
         self.young: dict[bytes | str, Known] = {}
         self._old: dict[bytes | str, Known] = {}
 
@@ -87,16 +88,15 @@ class KnownHeaders:
         return known
 
     def remember(self, header: bytes | str, known: Known) -> None:
-        """Keep this one, unless it is so long that a flood of such would fill the memory."""
-        if len(header) > MAX_REMEMBERED:
-            return
-        if len(self.young) >= self._size:
-            self._old, self.young = self.young, {}
+        """Keep this one."""
+        self._bytes += len(header)
+        if len(self.young) >= self._size or self._bytes > self._max_bytes:
+            self._old, self.young, self._bytes = self.young, {}, len(header)
         self.young[header] = known
 
     def forget_all(self) -> None:
         """Drop everything: the keys changed, so who was verified may not be any more."""
-        self._old, self.young = {}, {}
+        self._old, self.young, self._bytes = {}, {}, 0
 
 
 @dataclass(slots=True)
