@@ -161,7 +161,7 @@ def test_a_database_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path)
 
 def test_a_writer_that_holds_the_lock_does_not_stop_readers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Guarded requests go on; a logout that cannot be recorded says so instead of pretending."""
-    monkeypatch.setattr("logout_middleware.stores.sqlite._BUSY_SECONDS", 0.01)
+    monkeypatch.setattr("logout_middleware.stores.sqlite_file.BUSY_SECONDS", 0.01)
     store = SqliteStore(tmp_path / "logout.db")
     run_blocking(store.add([record("one")]))
     other = sqlite3.connect(store.path, isolation_level=None)

@@ -23,15 +23,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigurationError, StoreError
+from ..errors import StoreError
 from ..rules.revocation import Revocation
 from . import PURGE_DELAY, Count
 from .index import Index, pack_keep, unpack_keep
+from .sqlite_file import SqliteFile, close, transaction
 from .wal_header import WalHeader, watch
 
-SCHEMA_VERSION = 1
 _PURGE_AT_ONCE = 500
-_BUSY_SECONDS = 5.0
 _FILE_CHECK_SECONDS = 1.0
 
 _open_stores: weakref.WeakSet[SqliteStore] = weakref.WeakSet()
@@ -51,16 +50,14 @@ class SqliteStore:
     writes_block = True
 
     def __init__(self, path: str | Path, *, prefix: str = "logout:", clock: Callable[[], float] = time.time) -> None:
-        self.path = Path(path).absolute()
+        self._file = SqliteFile(path, prefix)
+        self.path = self._file.path
+        self._revocations, self._hits = self._file.revocations, self._file.hits
         self._clock = clock
-        self._revocations = _quoted(prefix + "revocations")
-        self._hits = _quoted(prefix + "hits")
-        self._feed, self._ends = _quoted(prefix + "feed"), _quoted(prefix + "ends")
-        self._hit_ends = _quoted(prefix + "hit_ends")
         self._read_lock, self._write_lock = threading.Lock(), threading.Lock()
         self._closed = False
         self._forget_connections()
-        self._prepare()
+        self._file.prepare()
         _watch_forks(self)
 
     def _forget_connections(self) -> None:
@@ -68,81 +65,15 @@ class SqliteStore:
         self._writer: sqlite3.Connection | None = None
         self._version = -1
         self._cursor = 0
-        self._file: tuple[int, int] | None = None
         self._next_file_check = 0.0
         self._index = Index()
         self._header: WalHeader | None = None
         self._seen = b""
 
-    # ---- opening -------------------------------------------------------------------------------------
-
-    def _prepare(self) -> None:
-        """Make the file and its tables, and prove that they can be written."""
-        if sqlite3.sqlite_version_info < (3, 35):
-            raise ConfigurationError(
-                f"E303 LOGOUT_STORE: this Python is linked with SQLite {sqlite3.sqlite_version}; 3.35 is needed"
-            )
-        try:
-            with contextlib.suppress(FileExistsError):  # SQLite gives its -wal and -shm the mode of this file
-                os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-            connection = self._connect()
-            try:
-                _switch_to_wal(connection)
-                with _transaction(connection):
-                    version = connection.execute("PRAGMA user_version").fetchone()[0]
-                    if version not in (0, SCHEMA_VERSION):
-                        raise ConfigurationError(
-                            f"E301 LOGOUT_STORE: {self.path} has schema version {version}, this package knows "
-                            f"{SCHEMA_VERSION}; use the version of the package that wrote it, or another file"
-                        )
-                    for statement in self._schema():
-                        connection.execute(statement)
-            finally:
-                connection.close()
-        except (sqlite3.Error, OSError) as error:
-            raise ConfigurationError(
-                f"E302 LOGOUT_STORE: cannot use the database {self.path} ({error}); name a file in a folder that "
-                "exists and that this process may write, e.g. LOGOUT_STORE=sqlite:////var/lib/app/logout.db"
-            ) from error
-
-    def _schema(self) -> tuple[str, ...]:
-        return (
-            f"CREATE TABLE IF NOT EXISTS {self._revocations} (key BLOB NOT NULL, keep BLOB NOT NULL, before REAL NOT "
-            "NULL, until REAL NOT NULL, reason TEXT NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (key, keep)) "
-            "WITHOUT ROWID",
-            f"CREATE INDEX IF NOT EXISTS {self._feed} ON {self._revocations} (seq)",
-            f"CREATE INDEX IF NOT EXISTS {self._ends} ON {self._revocations} (until)",
-            f"CREATE TABLE IF NOT EXISTS {self._hits} (key BLOB PRIMARY KEY, started REAL NOT NULL, ends REAL NOT "
-            "NULL, count INTEGER NOT NULL) WITHOUT ROWID",
-            f"CREATE INDEX IF NOT EXISTS {self._hit_ends} ON {self._hits} (ends)",
-            f"PRAGMA user_version={SCHEMA_VERSION}",
-        )
-
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-        try:
-            connection.execute("PRAGMA synchronous=FULL")
-        except sqlite3.Error:
-            connection.close()
-            raise
-        return connection
-
     def _opened(self) -> sqlite3.Connection:
         if self._closed:
             raise StoreError("the SQLite store is closed")
-        self._check_file()
-        return self._connect()
-
-    def _check_file(self) -> None:
-        """Refuse to go on when the file was deleted or replaced: it no longer knows what it acknowledged."""
-        try:
-            status = os.stat(self.path)
-        except OSError as error:
-            raise StoreError(f"the database {self.path} is gone ({error.strerror})") from error
-        found = (status.st_dev, status.st_ino)
-        if self._file is not None and found != self._file:
-            raise StoreError(f"the database {self.path} was replaced; restart to accept it as it is")
-        self._file = found
+        return self._file.open()
 
     # ---- reading -------------------------------------------------------------------------------------
 
@@ -176,7 +107,7 @@ class SqliteStore:
             self._version, self._cursor, self._index = -1, 0, Index()
         now = time.monotonic()
         if now > self._next_file_check:
-            self._check_file()
+            self._file.check()
             self._next_file_check = now + _FILE_CHECK_SECONDS
         # Both are taken before the rows are read: what commits in between is read now and asked about once more.
         header = self._header.read() if self._header is not None else b""
@@ -208,7 +139,7 @@ class SqliteStore:
     def _abandon_reader(self) -> None:
         """Read through another connection from now on. A watched one stays open: its locks protect what is mapped."""
         if self._header is None:
-            _close(self._reader)
+            close(self._reader)
         else:
             _abandoned.append(self._reader)
             self._header.keep_open()
@@ -223,11 +154,11 @@ class SqliteStore:
                 if self._writer is None:
                     self._writer = self._opened()
                 else:
-                    self._check_file()
-                with _transaction(self._writer):
+                    self._file.check()
+                with transaction(self._writer):
                     yield self._writer
             except sqlite3.Error as error:
-                _close(self._writer)
+                close(self._writer)
                 self._writer = None
                 raise StoreError(f"cannot write {self.path}: {error}") from error
 
@@ -316,8 +247,8 @@ class SqliteStore:
 
     def _let_go(self) -> None:
         header, self._header = getattr(self, "_header", None), None
-        _close(getattr(self, "_reader", None))
-        _close(getattr(self, "_writer", None))
+        close(getattr(self, "_reader", None))
+        close(getattr(self, "_writer", None))
         if header is not None:
             header.release()
 
@@ -331,44 +262,6 @@ class SqliteStore:
             self._header.keep_open()
         self._read_lock, self._write_lock = threading.Lock(), threading.Lock()
         self._forget_connections()
-
-
-def _close(connection: sqlite3.Connection | None) -> None:
-    if connection is not None:
-        with contextlib.suppress(sqlite3.Error):
-            connection.close()
-
-
-@contextlib.contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-
-
-def _switch_to_wal(connection: sqlite3.Connection) -> None:
-    """WAL mode is stored in the file; several workers may start at once, and SQLite does not wait here by itself."""
-    deadline = time.monotonic() + _BUSY_SECONDS
-    while True:
-        try:
-            mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
-        except sqlite3.OperationalError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
-            continue
-        if mode != "wal":
-            raise sqlite3.OperationalError(f"its file system does not allow write-ahead logging (mode {mode})")
-        return
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _watch_forks(store: SqliteStore) -> None:
