@@ -16,14 +16,14 @@ from .endpoints.service import refusal_of
 from .errors import ConfigurationError, Refused
 from .flows.guard import Decision
 from .flows.token_requests import tokens_in_body
-from .logout import BlockingLogout, Logout
-from .paths import below_root, lay_out
+from .logout import Logout
+from .paths import below_root
 from .rules import proxies
 from .rules.cookies import with_deletions
 from .rules.credentials import read_query, read_subprotocols, without_cookies
 from .rules.http import Request, Response
 from .settings import LogoutSettings
-from .sharing import for_middleware
+from .sharing import Shell, for_middleware
 from .values import TokenPath
 
 Scope = MutableMapping[str, Any]
@@ -34,25 +34,13 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
 
-class LogoutMiddleware:
+class LogoutMiddleware(Shell[App]):
     """Guards an ASGI application and serves the logout endpoints in front of it.
 
     Everything comes from LOGOUT_* variables, or `settings`, or settings as keywords, or a shared `logout`.
     """
 
-    def __init__(
-        self, app: App, *, settings: LogoutSettings | None = None, logout: Logout | BlockingLogout | None = None,
-        **given: Any,
-    ) -> None:  # fmt: skip
-        self.app = app
-        self.logout = parts = for_middleware(logout, settings, blocking=False, given=given)
-        chosen = parts.settings
-        token_paths = chosen.token_requests + chosen.token_responses
-        self._paths = lay_out(routes(parts.service, chosen.prefix), token_paths, chosen.exempt_paths)
-        self._special, self._guard = self._paths.special, parts.guard
-        self._seen_alive = parts.guard.seen_alive
-        self._signs_sessions = parts.sessions.needed
-        self._exempts = bool(chosen.exempt_paths)
+    blocking = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: C901 - one frame, for speed
         """Serve one connection."""

@@ -1,15 +1,19 @@
-"""Which Logout a middleware works with: the one it was given, or the one that equal settings share."""
+"""What both shells are wired to: the Logout that a middleware was given or shares, and its table of paths."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import weakref
-from typing import Any
+from typing import Any, ClassVar, Generic, TypeVar
 
+from .endpoints import routes
 from .errors import ConfigurationError
 from .logout import BlockingLogout, Logout
+from .paths import lay_out
 from .settings import LogoutSettings
+
+App = TypeVar("App")
 
 _log = logging.getLogger("logout_middleware")
 _shared: weakref.WeakSet[Logout] = weakref.WeakSet()
@@ -53,3 +57,26 @@ def _chosen(
         wanted, side = ("BlockingLogout", "WSGI") if blocking else ("Logout", "ASGI")
         raise ConfigurationError(f"E007 logout: {side} needs a {wanted}; give one, or its settings")
     return inner
+
+
+class Shell(Generic[App]):
+    """The constructor of both middlewares, and what each request looks at, ready to hand.
+
+    Everything comes from LOGOUT_* variables, or `settings`, or settings as keywords, or a shared `logout`.
+    """
+
+    blocking: ClassVar[bool]
+
+    def __init__(
+        self, app: App, *, settings: LogoutSettings | None = None, logout: Logout | BlockingLogout | None = None,
+        **given: Any,
+    ) -> None:  # fmt: skip
+        self.app = app
+        self.logout = parts = for_middleware(logout, settings, blocking=self.blocking, given=given)
+        chosen = parts.settings
+        token_paths = chosen.token_requests + chosen.token_responses
+        self._paths = lay_out(routes(parts.service, chosen.prefix), token_paths, chosen.exempt_paths)
+        self._special, self._guard = self._paths.special, parts.guard
+        self._seen_alive = parts.guard.seen_alive
+        self._signs_sessions = parts.sessions.needed
+        self._exempts = bool(chosen.exempt_paths)

@@ -17,14 +17,13 @@ from .endpoints.service import refusal_of
 from .errors import Refused
 from .flows.guard import Decision
 from .flows.token_requests import tokens_in_body
-from .logout import BlockingLogout, Logout
-from .paths import lay_out
+from .logout import BlockingLogout
 from .rules import proxies
 from .rules.cookies import with_deletions
 from .rules.credentials import without_cookies
 from .rules.http import MAX_BODY, Request, Response
 from .settings import LogoutSettings
-from .sharing import for_middleware
+from .sharing import Shell, for_middleware
 from .stores.memory import MemoryStore
 from .values import TokenPath
 
@@ -36,26 +35,13 @@ IDENTITY = "logout_middleware.identity"
 """Where the application finds the identity of a guarded request, in the environ."""
 
 
-class LogoutMiddleware:
+class LogoutMiddleware(Shell[App]):
     """Guards a WSGI application and serves the logout endpoints in front of it.
 
     Everything comes from LOGOUT_* variables, or `settings`, or settings as keywords, or a shared `logout`.
     """
 
-    def __init__(
-        self, app: App, *, settings: LogoutSettings | None = None, logout: Logout | BlockingLogout | None = None,
-        **given: Any,
-    ) -> None:  # fmt: skip
-        self.app = app
-        self.logout = parts = for_middleware(logout, settings, blocking=True, given=given)
-        chosen = parts.settings
-        token_paths = chosen.token_requests + chosen.token_responses
-        self._paths = lay_out(routes(parts.service, chosen.prefix), token_paths, chosen.exempt_paths)
-        self._special, self._guard = self._paths.special, parts.guard
-        self._seen_alive = parts.guard.seen_alive
-        self._signs_sessions = parts.sessions.needed
-        self._exempts = bool(chosen.exempt_paths)
-        self._memory = parts.raw_store if isinstance(parts.raw_store, MemoryStore) else None
+    blocking = True
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request."""
@@ -68,7 +54,7 @@ class LogoutMiddleware:
         if self._signs_sessions:
             start_response = self._signing(start_response)
         if authorization is None and cookie is None:
-            if self._memory is not None or "mod_wsgi.version" in environ:
+            if "mod_wsgi.version" in environ or isinstance(self.logout.raw_store, MemoryStore):
                 self._look_at_server(environ)
             return self.app(environ, start_response)
         if self._exempts and self._paths.is_exempt(path):
@@ -87,8 +73,9 @@ class LogoutMiddleware:
 
     def _look_at_server(self, environ: Environ) -> None:
         """Say what the server of this request lets us see, and an operator should know."""
-        if self._memory is not None and environ.get("wsgi.multiprocess"):
-            self._memory.saw_another_worker("the server says wsgi.multiprocess")
+        store = self.logout.raw_store
+        if isinstance(store, MemoryStore) and environ.get("wsgi.multiprocess"):
+            store.saw_another_worker("the server says wsgi.multiprocess")
         if "mod_wsgi.version" in environ:
             self.logout.advise(
                 "mod_wsgi",
