@@ -6,15 +6,19 @@ import multiprocessing
 import os
 import signal
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
 
+from logout_middleware import StoreError
 from logout_middleware.colour import run_blocking
 from logout_middleware.rules.revocation import FOREVER, Revocation, key_of
 from logout_middleware.stores import sqlite as store_module
 from logout_middleware.stores.sqlite import SqliteStore
 from logout_middleware.stores.wal_header import HEADER_BYTES, watch
+
+from .test_sqlite import _add_in_child
 
 
 def record(name: str) -> Revocation:
@@ -171,6 +175,104 @@ def test_where_it_cannot_be_watched_the_database_is_asked(path: Path, monkeypatc
     assert knows(store, "one")
     run_blocking(other.close())
     run_blocking(store.close())
+
+
+def test_opening_and_closing_beside_a_living_store_keeps_one_descriptor(path: Path) -> None:
+    """The file is opened once in a process, whoever watches it."""
+    living = SqliteStore(path)
+    run_blocking(living.add([record("one")]))
+    assert knows(living, "one")
+    before = len(os.listdir("/proc/self/fd"))
+    for number in range(30):
+        store = SqliteStore(path)
+        run_blocking(store.add([record(f"{number}")]))
+        assert knows(store, f"{number}")
+        if number % 2:
+            run_blocking(store.close())
+        del store
+        assert knows(living, f"{number}")
+
+    assert len(os.listdir("/proc/self/fd")) <= before + 2
+    run_blocking(living.close())
+
+
+def test_shared_memory_that_somebody_removed_is_cannot_know(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others would write where we do not look."""
+    monkeypatch.setattr(store_module, "_FILE_CHECK_SECONDS", 0.0)
+    store = SqliteStore(path)
+    run_blocking(store.add([record("one")]))
+    assert knows(store, "one")
+
+    os.unlink(f"{path}-shm")
+
+    with pytest.raises(StoreError, match=r"shared memory .* was removed"):
+        knows(store, "one")
+    assert store.version() is None
+    run_blocking(store.close())
+
+
+def test_asking_for_the_version_while_another_thread_closes_never_raises(path: Path) -> None:
+    """It is None or a number, and after the end None."""
+    failures: list[BaseException] = []
+    for _ in range(50):
+        store = SqliteStore(path)
+        run_blocking(store.add([record("one")]))
+        knows(store, "one")
+        going = threading.Event()
+
+        def ask(store: SqliteStore = store, going: threading.Event = going) -> None:
+            going.set()
+            try:
+                while store.version() is not None:
+                    pass
+            except BaseException as error:  # noqa: BLE001 - whatever it is, the test must see it
+                failures.append(error)
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        going.wait()
+        run_blocking(store.close())
+        thread.join()
+
+    assert failures == []
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_child_that_outlives_its_parent_store_still_sees_and_is_seen(path: Path) -> None:
+    """SQLite's lists of locks must not cross the fork: a third process would take the database for abandoned."""
+    store = SqliteStore(path)
+    run_blocking(store.add([record("before")]))
+    assert knows(store, "before")
+    to_child, of_child = os.pipe(), os.pipe()
+
+    child = os.fork()
+    if child == 0:
+        try:
+            seen = knows(store, "before")
+            os.write(of_child[1], b"1" if seen else b"0")
+            os.read(to_child[0], 1)
+            seen = knows(store, "by a third")
+            run_blocking(store.add([record("by the child")]))
+            os.write(of_child[1], b"1" if seen else b"0")
+        finally:
+            os._exit(0)
+    first = os.read(of_child[0], 1)
+    run_blocking(store.close())
+    context = multiprocessing.get_context("spawn")
+    third = context.Process(target=_add_in_child, args=(str(path), "by a third"))
+    third.start()
+    third.join()
+    os.write(to_child[1], b"x")
+    second = os.read(of_child[0], 1)
+    os.waitpid(child, 0)
+    for end in (*to_child, *of_child):
+        os.close(end)
+    late = SqliteStore(path)
+
+    assert (first, second) == (b"1", b"1")
+    assert knows(late, "by the child")
+    assert knows(late, "by a third")
+    run_blocking(late.close())
 
 
 def test_a_file_of_another_format_is_not_watched(tmp_path: Path) -> None:

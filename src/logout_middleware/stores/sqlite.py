@@ -8,7 +8,8 @@ is exact.
 How a logout is never lost: WAL with `synchronous=FULL`; `add` returns after the fsync. Writes go through
 a connection of their own, so that the reader sees them as somebody else's; under ASGI they run in a thread.
 
-Connections are opened on first use in each process and never cross a fork.
+Connections are opened on first use in each process and closed before a fork: SQLite keeps lists of what a process
+has open and locked, and a child that inherits them believes in locks that it does not have.
 """
 
 from __future__ import annotations
@@ -28,16 +29,15 @@ from ..rules.revocation import Revocation
 from . import PURGE_DELAY, Count
 from .index import Index, pack_keep, unpack_keep
 from .sqlite_file import SqliteFile, close, transaction
-from .wal_header import WalHeader, watch
+from .wal_header import WalHeader, forget_gone, watch
 
 _PURGE_AT_ONCE = 500
 _FILE_CHECK_SECONDS = 1.0
 
 _open_stores: weakref.WeakSet[SqliteStore] = weakref.WeakSet()
-# SQLite forbids both using and closing a connection that crossed a fork; holding it for ever is what is left.
-_abandoned: list[sqlite3.Connection | None] = []
-_fork_hook = threading.Lock()
-_fork_hook_set = False
+_stopped: list[SqliteStore] = []
+_forking = threading.Lock()
+_hooked = False
 
 
 class SqliteStore:
@@ -56,19 +56,17 @@ class SqliteStore:
         self._clock = clock
         self._read_lock, self._write_lock = threading.Lock(), threading.Lock()
         self._closed = False
-        self._forget_connections()
-        self._file.prepare()
-        _watch_forks(self)
-
-    def _forget_connections(self) -> None:
         self._reader: sqlite3.Connection | None = None
         self._writer: sqlite3.Connection | None = None
-        self._version = -1
-        self._cursor = 0
-        self._next_file_check = 0.0
-        self._index = Index()
         self._header: WalHeader | None = None
         self._seen = b""
+        self._version = -1
+        self._cursor = 0
+        self._index = Index()
+        self._next_file_check = 0.0
+        with _forking:  # not while another thread forks: the child would inherit a half-made file
+            self._file.prepare()
+            _close_across_forks(self)
 
     def _opened(self) -> sqlite3.Connection:
         if self._closed:
@@ -95,7 +93,8 @@ class SqliteStore:
             try:
                 self._refresh()
             except sqlite3.Error as error:
-                self._abandon_reader()
+                close(self._reader)
+                self._reader = self._header = None
                 raise StoreError(f"cannot read {self.path}: {error}") from error
             return self._index.find(keys)
 
@@ -104,10 +103,15 @@ class SqliteStore:
         reader = self._reader
         if reader is None:
             reader = self._reader = self._opened()
-            self._version, self._cursor, self._index = -1, 0, Index()
+            # What was read before stays true: it is the same file, and the sequence says what is new.
+            self._version, self._seen = -1, b""
+            reader.execute(f"SELECT 1 FROM {self._revocations} LIMIT 1").fetchone()
+            self._header = watch(self.path)
         now = time.monotonic()
         if now > self._next_file_check:
             self._file.check()
+            if self._header is not None and not self._header.is_in_place():
+                raise StoreError(f"the shared memory of {self.path} was removed; restart all workers")
             self._next_file_check = now + _FILE_CHECK_SECONDS
         # Both are taken before the rows are read: what commits in between is read now and asked about once more.
         header = self._header.read() if self._header is not None else b""
@@ -132,18 +136,7 @@ class SqliteStore:
                 self._index.drop_ended(self._clock())
             self._version = version
         self._seen = header
-        if self._header is None:
-            self._header = watch(self.path)
         return reader
-
-    def _abandon_reader(self) -> None:
-        """Read through another connection from now on. A watched one stays open: its locks protect what is mapped."""
-        if self._header is None:
-            close(self._reader)
-        else:
-            _abandoned.append(self._reader)
-            self._header.keep_open()
-        self._reader = self._header = None
 
     # ---- writing -------------------------------------------------------------------------------------
 
@@ -242,37 +235,46 @@ class SqliteStore:
         """Close both connections."""
         self._closed = True
         with self._read_lock, self._write_lock:
-            self._let_go()
-            self._forget_connections()
+            self._close_connections()
+            self._index = Index()
 
-    def _let_go(self) -> None:
-        header, self._header = getattr(self, "_header", None), None
+    def _close_connections(self) -> None:
         close(getattr(self, "_reader", None))
         close(getattr(self, "_writer", None))
-        if header is not None:
-            header.release()
+        self._reader = self._writer = self._header = None
+        forget_gone()
 
     def __del__(self) -> None:
-        self._let_go()
+        self._close_connections()
+
+    def before_fork(self) -> None:
+        """Finish what is running, and have nothing open: neither process could use what is copied."""
+        self._read_lock.acquire()
+        self._write_lock.acquire()
+        self._close_connections()
 
     def after_fork(self) -> None:
-        """Let go of the parent's connections, in the child."""
-        _abandoned.extend((self._reader, self._writer))
-        if self._header is not None:
-            self._header.keep_open()
-        self._read_lock, self._write_lock = threading.Lock(), threading.Lock()
-        self._forget_connections()
+        """Go on, in the parent and in the child, each with connections that it opens itself."""
+        self._write_lock.release()
+        self._read_lock.release()
 
 
-def _watch_forks(store: SqliteStore) -> None:
-    global _fork_hook_set
-    with _fork_hook:
-        _open_stores.add(store)
-        if not _fork_hook_set:
-            _fork_hook_set = True
-            os.register_at_fork(after_in_child=_let_go_in_child)
+def _close_across_forks(store: SqliteStore) -> None:
+    global _hooked
+    _open_stores.add(store)
+    if not _hooked:
+        _hooked = True
+        os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
 
 
-def _let_go_in_child() -> None:
+def _before_fork() -> None:
+    _forking.acquire()
     for store in list(_open_stores):
-        store.after_fork()
+        store.before_fork()
+        _stopped.append(store)
+
+
+def _after_fork() -> None:
+    while _stopped:
+        _stopped.pop().after_fork()
+    _forking.release()
