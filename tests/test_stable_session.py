@@ -172,6 +172,15 @@ def test_a_session_gets_an_id_once_and_a_new_one_with_a_new_user() -> None:
     assert new_session_id({ADDED_SESSION_ID: 5}, policy, now=3000, entropy="e3") is not None
 
 
+def test_a_session_is_never_issued_after_the_moment_of_its_login() -> None:
+    """Whole microseconds are rounded down, for every float: one that is rounded up is "not valid yet"."""
+    moments = [1795189436 + k * 2**-22 for k in range(0, 2**22, 97)]
+
+    late = [now for now in moments if (added_at(new_session_id({}, IdentityPolicy(), now=now, entropy="e")) or 0) > now]
+
+    assert late == []
+
+
 def flask_site(clock: MovableClock) -> tuple[Any, Any]:
     app = Flask("shop")
     app.secret_key = SECRET

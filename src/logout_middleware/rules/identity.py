@@ -244,7 +244,10 @@ def new_session_id(session: Mapping[str, Any], policy: IdentityPolicy, *, now: f
     present = jose.text_claim(session, ADDED_SESSION_ID)
     if present is not None and present.endswith("." + mark) and added_at(present) is not None:
         return None
-    return f"{int(now * 1_000_000):014x}.{entropy}.{mark}"
+    microseconds = int(now * 1_000_000)
+    if microseconds / 1_000_000 > now:
+        microseconds -= 1  # The product was rounded up; a session must not be issued after its own login.
+    return f"{microseconds:014x}.{entropy}.{mark}"
 
 
 def added_at(session_id: str | None) -> float | None:
