@@ -3,8 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
+PEERS := $(VENV)-peers
+BENCH ?=
 
-.PHONY: demo demo-flask test check unit random bench lock clean
+.PHONY: demo demo-flask test check unit random faults bench bench-stores bench-http servers lock clean
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
@@ -26,7 +28,7 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-unit: $(READY)
+unit: $(READY) servers
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest
 	$(BIN)/coverage combine --quiet
@@ -35,14 +37,35 @@ unit: $(READY)
 random: $(READY)  ## the tests in random order; prints the seed
 	$(BIN)/pytest -p randomly
 
+faults: $(READY) servers  ## break real servers under load, and judge: is any acknowledged logout lost? prints a table
+	$(BIN)/python -m tests.faults
+
+servers:  ## install the servers that tests need (Redis, PostgreSQL, MariaDB), where that is possible
+	@tests/install_servers.sh
+
 bench: $(READY)  ## what the guard costs, as ratios against a middleware that does nothing
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks $(BENCH)
+
+bench-stores: $(PEERS)/ready servers  ## round trips, growth, sizes and propagation of every store, on real servers
+	$(PEERS)/bin/python -m benchmarks memory trips sizes replica propagation pauses $(BENCH)
+
+bench-http: $(PEERS)/ready servers  ## real servers under wrk, beside what people use today; BENCH=--quick for a look
+	$(PEERS)/bin/python -m benchmarks http $(BENCH)
+
+# The peers live apart, so that the tests need none of them.
+$(PEERS)/ready: benchmarks/peers/requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r benchmarks/peers/requirements.lock
+	$(PEERS)/bin/pip install --quiet --disable-pip-version-check --no-deps -e .
+	touch $@
 
 lock:  ## pin the newest versions that pyproject.toml allows
 	$(PYTHON) -m venv $(VENV)-lock
 	$(VENV)-lock/bin/pip install --quiet uv
 	$(VENV)-lock/bin/uv pip compile --quiet --universal --upgrade --generate-hashes --no-header --python-version 3.11 \
 		pyproject.toml --all-extras --group dev --output-file requirements.lock
+	$(VENV)-lock/bin/uv pip compile --quiet --universal --upgrade --generate-hashes --no-header --python-version 3.11 \
+		pyproject.toml --all-extras --group peers --output-file benchmarks/peers/requirements.lock
 
 clean:
-	rm -rf $(VENV) $(VENV)-lock .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-lock $(PEERS) .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis

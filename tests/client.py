@@ -24,7 +24,7 @@ from werkzeug.test import EnvironBuilder, run_wsgi_app
 from logout_middleware import BlockingLogout, Identity, Logout, LogoutEvent, LogoutSettings
 from logout_middleware.asgi import LogoutMiddleware as AsgiMiddleware
 from logout_middleware.colour import run_blocking
-from logout_middleware.parts import open_store
+from logout_middleware.opening import open_store
 from logout_middleware.testing import FlakyStore, MovableClock
 from logout_middleware.wsgi import LogoutMiddleware as WsgiMiddleware
 

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-pytest_plugins = ["logout_middleware.testing", "tests.client"]
+pytest_plugins = ["logout_middleware.testing", "tests.client", "tests.services_fixtures"]
 
 
 @pytest.hookimpl(wrapper=True)

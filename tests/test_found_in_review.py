@@ -19,6 +19,7 @@ from logout_middleware.flows.guard import Known, KnownHeaders
 from logout_middleware.keys import FRESH_SECONDS, JwksKeys
 from logout_middleware.rules.identity import opaque
 from logout_middleware.rules.revocation import FOREVER, Revocation, key_of
+from logout_middleware.stores import StoreForgot
 from logout_middleware.stores.sqlite import SqliteStore
 from logout_middleware.testing import MovableClock
 
@@ -289,7 +290,7 @@ def test_a_query_of_thousands_of_fields_is_refused_at_a_handshake() -> None:
 
 
 def test_a_table_that_was_emptied_does_not_hide_what_comes_next(tmp_path: Path) -> None:
-    """The sequence starts again; a running worker must not wait until it has caught up."""
+    """Running workers say that it has forgotten; once it is adopted they know what came before and after."""
     import sqlite3
 
     store, other = (SqliteStore(tmp_path / "logout.db", clock=MovableClock()) for _ in range(2))
@@ -302,6 +303,11 @@ def test_a_table_that_was_emptied_does_not_hide_what_comes_next(tmp_path: Path) 
     connection.close()
     late = Revocation(key_of("test", None, "late"), FOREVER, 2e9)
 
+    with pytest.raises(StoreForgot):
+        run_blocking(other.add([late]))
+    with pytest.raises(StoreForgot):
+        run_blocking(store.find([late.key]))
+    run_blocking(other.adopt())
     run_blocking(other.add([late]))
 
     assert len(run_blocking(store.find([late.key]))) == 1

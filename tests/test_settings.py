@@ -55,6 +55,10 @@ def test_every_setting_says_what_it_is_for() -> None:
         ("JWT_LEEWAY", "250ms", 0.25),
         ("MAX_LIFETIME", "30d", 30 * 86400.0),
         ("MAX_LIFETIME", "90", 90.0),
+        ("MAX_STALENESS", "1s", 1.0),
+        ("STORE_DEADLINE", "100ms", 0.1),
+        ("JOURNAL", "/var/lib/app/journal.db", "/var/lib/app/journal.db"),
+        ("STORE", "redis+sentinel://a:26379,b:26379/main/0", "redis+sentinel://a:26379,b:26379/main/0"),
         ("RATE_LIMIT", "off", None),
         ("RATE_LIMIT", "5 per minute", RateLimit(5, 60.0)),
         ("RATE_LIMIT", "20 per 5 minutes", RateLimit(20, 300.0)),
@@ -97,9 +101,17 @@ def test_a_text_becomes_a_value(name: str, text: str, value: object) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
-        ("STORE", "redis://localhost/0", "not available in this version"),
-        ("STORE", "file.db", "not a store address"),
-        ("STORE", "sqlite:///", "not a store address"),
+        ("STORE", "file.db", "'file.db' is not a kind of store"),
+        ("STORE", "sqlite:///", "not a kind of store"),
+        ("STORE", "postgres://u:secret@h/db", "write postgresql+psycopg://"),
+        ("STORE", "mysql://u:secret@h/db", "write mysql+pymysql://"),
+        ("STORE", "redis://h:99999/0", "99999"),
+        ("STORE", "redis+sentinel://h:26379", "service"),
+        ("REDIS_WAIT", "2", "LOGOUT_STORE is not a Redis"),
+        ("REDIS_WAIT", "-1", "not a whole number"),
+        ("STORE_DEADLINE", "1ms", "from 10ms to 60s"),
+        ("MAX_STALENESS", "20ms", "write 0, or 100ms and more"),
+        ("JOURNAL", "logout.db", "is the file of LOGOUT_STORE"),
         ("FAIL_MODE", "opne", "'opne' is not one of closed, open"),
         ("MAX_LIFETIME", "soon", "not a duration"),
         ("RATE_LIMIT", "lots", "not a rate"),
@@ -128,9 +140,8 @@ def test_a_text_becomes_a_value(name: str, text: str, value: object) -> None:
         ("REQUIRE_CREDENTIAL", "maybe", "not a yes or no"),
         ("ENDPOINTS", "logout, oidc", "'oidc' is not available in this version"),
         ("ENDPOINTS", "nothing", "not a group of endpoints"),
-        ("JOURNAL", "/tmp/j", "not available in this version (the journal)"),
         ("ADMIN_KEY", "x" * 32, "not available in this version"),
-        ("MAX_STALENESS", "1", "not available in this version"),
+        ("IDLE_TIMEOUT", "30m", "not available in this version (timeouts)"),
     ],
 )
 def test_a_mistake_names_the_variable_and_what_to_write(name: str, text: str, said: str) -> None:
@@ -144,14 +155,14 @@ def test_a_mistake_names_the_variable_and_what_to_write(name: str, text: str, sa
 
 def test_all_mistakes_are_told_at_once() -> None:
     """Nobody restarts five times to learn of five mistakes."""
-    told = mistakes(SCOPE="all", STORRE="x", MODE="see", JOURNAL="x", SECRET_FILE="/does/not/exist")
+    told = mistakes(SCOPE="all", STORRE="x", MODE="see", IDLE_TIMEOUT="x", SECRET_FILE="/does/not/exist")
 
     assert [mistake.split(":")[0] for mistake in told] == [
         "E001 LOGOUT_STORRE",
         "E005 LOGOUT_SECRET_FILE",
         "E002 LOGOUT_MODE",
         "E002 LOGOUT_SCOPE",
-        "E003 LOGOUT_JOURNAL",
+        "E003 LOGOUT_IDLE_TIMEOUT",
     ]
     assert "did you mean LOGOUT_STORE?" in told[0]
 

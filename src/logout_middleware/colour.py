@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from .rules.revocation import Revocation
-from .stores import Count, Store
+from .stores import Changes, Count, Outcome, Store
 
 T = TypeVar("T")
 
@@ -52,16 +52,32 @@ async def finish(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 class Threaded:
-    """A blocking store for an event loop: reads in place (microseconds), writes with their fsync in a thread."""
+    """A blocking store for an event loop: what would block it runs in a thread.
+
+    Reads that take microseconds (SQLite's) stay in place; those that cross a network do not.
+    """
+
+    durable: bool
 
     def __init__(self, store: Store) -> None:
         self.inner = store
-        self.durable, self.writes_block = store.durable, False
-        self.find, self.version = store.find, store.version
+        self.durable, self.writes_block, self.reads_block = store.durable, False, False
+        self.version = store.version
+        self._reads_block = store.reads_block
 
-    async def add(self, revocations: Sequence[Revocation]) -> None:
+    async def find(self, keys: Sequence[bytes]) -> Sequence[Revocation]:
+        """See Store.find."""
+        if not self._reads_block:
+            return await self.inner.find(keys)
+        return await call_in_thread(lambda: run_blocking(self.inner.find(keys)))
+
+    async def add(self, revocations: Sequence[Revocation]) -> Outcome:
         """See Store.add."""
-        await call_in_thread(lambda: run_blocking(self.inner.add(revocations)))
+        return await call_in_thread(lambda: run_blocking(self.inner.add(revocations)))
+
+    async def changes(self, cursor: Any, wait_seconds: float = 0.0) -> Changes:
+        """See Store.changes."""
+        return await call_in_thread(lambda: run_blocking(self.inner.changes(cursor, wait_seconds)))
 
     async def hit(self, key: bytes, window: float) -> Count:
         """See Store.hit."""
@@ -75,6 +91,10 @@ class Threaded:
         """See Store.count."""
         return await call_in_thread(lambda: run_blocking(self.inner.count()))
 
+    async def adopt(self) -> None:
+        """See Store.adopt."""
+        await call_in_thread(lambda: run_blocking(self.inner.adopt()))
+
     async def check(self) -> dict[str, str]:
         """See Store.check."""
         return await call_in_thread(lambda: run_blocking(self.inner.check()))
@@ -82,3 +102,9 @@ class Threaded:
     async def close(self) -> None:
         """See Store.close."""
         await call_in_thread(lambda: run_blocking(self.inner.close()))
+
+
+def fitting(store: Store, *, blocking: bool) -> Store:
+    """The store for this colour: under an event loop one that blocks is wrapped, elsewhere it is itself."""
+    blocks = store.writes_block or store.reads_block
+    return Threaded(store) if blocks and not blocking else store

@@ -22,8 +22,8 @@ class LogoutEvent:
     """One thing worth an audit record.
 
     `kind`: logout · target_refused · token_refused · scope_refused · rate_limited · quota_exceeded · token_ignored ·
-    body_ignored · store_failed · would_refuse. `outcome`: done · nothing · refused · failed · failed_open ·
-    failed_closed. `keys`: hex digests. `time`: seconds since 1970.
+    body_ignored · store_failed · store_adopted · would_refuse. `outcome`: done · pending (in this host's journal) ·
+    nothing · refused · failed · failed_open · failed_closed. `keys`: hex digests. `time`: seconds since 1970.
     """
 
     kind: str
@@ -41,7 +41,12 @@ class LogoutEvent:
 
 Callback = Callable[[LogoutEvent], object]
 
-_LEVELS = {"store_failed": logging.ERROR, "rate_limited": logging.WARNING, "quota_exceeded": logging.WARNING}
+_LEVELS = {
+    "store_failed": logging.ERROR,
+    "store_adopted": logging.WARNING,
+    "rate_limited": logging.WARNING,
+    "quota_exceeded": logging.WARNING,
+}
 
 
 class Events:

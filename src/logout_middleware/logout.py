@@ -11,9 +11,10 @@ from datetime import datetime
 from typing import Any, Concatenate, ParamSpec, TypeVar
 from urllib.parse import urlencode
 
-from .colour import run_blocking
+from .colour import fitting, run_blocking
 from .errors import ConfigurationError, Refused
 from .events import Callback, LogoutEvent
+from .opening import open_store
 from .parts import Parts
 from .rules.credentials import Credential
 from .rules.identity import Identity
@@ -28,6 +29,7 @@ from .rules.revocation import (
     user_key,
 )
 from .settings import LogoutSettings
+from .stores import PartlyKnown
 
 Moment = float | datetime
 
@@ -53,7 +55,7 @@ class Logout(Parts):
     async def revoke_session(self, sid: str, *, issuer: str | None = None, reason: str | None = None) -> None:
         """End one session: every token and cookie that carries this session id."""
         realm = self.identifier.policy.realm(issuer)
-        until = self._clock() + self.settings.max_lifetime + self.settings.jwt_leeway
+        until = self.logouts.lasting(self._clock())
         record = Revocation(session_key(_name("sid", sid), realm), FOREVER, until, reason or "revoke_session")
         await self._revoke([record], scope="session", session=sid, reason=reason or "revoke_session")
 
@@ -129,7 +131,12 @@ class Logout(Parts):
         identity = presented.identity
         if identity is None:
             return Verdict(None, None, getattr(presented.credential, "why", "it cannot be read"))
-        record = is_revoked(identity, await self.store.find(identity.keys))
+        try:
+            record = is_revoked(identity, await self.store.find(identity.keys))
+        except PartlyKnown as error:
+            record = is_revoked(identity, error.known)
+            if record is None:
+                raise
         if record is not None:
             return Verdict(identity, record, f"revoked ({record.reason})")
         now = self._clock()
@@ -178,6 +185,27 @@ class Logout(Parts):
         """What the store is and how durable, asked from it for real; StoreError if it is away."""
         return await self.store.check()
 
+    async def adopt_store(self, *, keep_logins: bool = False) -> None:
+        """Accept a store that has forgotten, in every process. An operator's decision.
+
+        Nobody knows any more who had logged out, so everybody is logged out, unless `keep_logins`.
+        """
+        # A store object of its own: it remembers nothing, so nothing contradicts what it finds.
+        store = fitting(open_store(self.settings, self._clock, blocking=self.blocking), blocking=self.blocking)
+        try:
+            now = self._clock()
+            if not keep_logins:
+                cut = self.logouts.cut_off(
+                    everyone_key(None), before=now + self.settings.jwt_leeway, reason="adopt_store", now=now
+                )
+                await store.add([cut])
+            await store.adopt()
+        finally:
+            await store.close()
+        if self.settings.journal is not None:
+            await self.store.adopt()  # the journal's file, too
+        await self.events.emit(LogoutEvent("store_adopted", "done", now, reason="adopt_store"))
+
     async def purge(self, at_most: int = 500) -> int:
         """Forget up to so many records of what ended long ago; returns how many, 0 when there are no more.
 
@@ -218,6 +246,7 @@ class BlockingLogout:
     is_revoked = _blocking(Logout.is_revoked)
     explain = _blocking(Logout.explain)
     check = _blocking(Logout.check)
+    adopt_store = _blocking(Logout.adopt_store)
     purge = _blocking(Logout.purge)
     close = _blocking(Logout.close)
     # The names that GenAuth's SDK gives them (GA-11).

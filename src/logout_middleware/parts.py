@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from .colour import Threaded, call_here, call_in_thread
+from .colour import call_here, call_in_thread, fitting
 from .endpoints.limits import Limiter
 from .endpoints.links import Links
 from .endpoints.service import Service
@@ -20,25 +19,13 @@ from .flows.identify import Identifier, KeySource
 from .flows.logout import Logouts
 from .flows.stable_session import StableSessions
 from .keys import FRESH_SECONDS, JwksKeys, StaticKeys
+from .opening import Clock, look_at, open_stack
 from .rules.identity import IdentityPolicy
 from .rules.jose import JwtPolicy
 from .settings import LogoutSettings
 from .stores import Store
 
 _log = logging.getLogger("logout_middleware")
-
-Clock = Callable[[], float]
-
-
-def open_store(settings: LogoutSettings, clock: Clock = time.time) -> Store:
-    """The store that LOGOUT_STORE names. ConfigurationError if it cannot be used."""
-    if settings.store == "memory://":
-        from .stores.memory import MemoryStore
-
-        return MemoryStore(clock)
-    from .stores.sqlite import SqliteStore
-
-    return SqliteStore(settings.store.removeprefix("sqlite:///"), prefix=settings.key_prefix, clock=clock)
 
 
 class _NoKeys:
@@ -79,11 +66,12 @@ class Parts:
         self._owns_store = store is None
         self.closed = False
         self._clock = clock
-        opened = store or open_store(settings, clock)
-        self.raw_store = opened
         self.blocking = blocking
-        self.store: Store = Threaded(opened) if opened.writes_block and not blocking else opened
         self.advise = _Warnings()
+        if store is None and settings.store != "memory://":
+            look_at(settings, self.advise, clock)
+        self.raw_store = opened = store or open_stack(settings, clock, blocking=blocking)
+        self.store: Store = fitting(opened, blocking=blocking)
         policy = _identity_policy(settings)
         keys = _keys(settings, blocking=blocking)
         self.events = Events(settings.audit)
@@ -113,7 +101,7 @@ class Parts:
     def _advise(self) -> None:
         """Say at start what an operator would want to know before the first logout."""
         settings = self.settings
-        if not self.raw_store.durable and not settings.allow_unsafe_store:
+        if not self.store.durable and not settings.allow_unsafe_store:
             self.advise(
                 "forgetful-store",
                 "this store forgets every logout when the process ends; use LOGOUT_STORE=sqlite:///logout.db, "

@@ -53,8 +53,18 @@ class LogoutSettings:
     store: str = _setting(
         values.store_url,
         "sqlite:///logout.db",
-        "`memory://` or `sqlite:///path`, which every worker of the host shares",
+        "`sqlite:///path`, which every worker of the host shares; `redis://` `rediss://` `redis+sentinel://h1:26379,"
+        "h2:26379/service/0` `redis+cluster://h1:7000,h2:7000` `postgresql+psycopg://` `mysql+pymysql://`; `memory://`",
+        secret=True,
     )
+    max_staleness: float = _setting(
+        values.duration, 0.0, "above 0, a copy in memory answers that is never older; 0: a request knows every logout"
+    )
+    store_deadline: float = _setting(values.duration, 0.25, "the longest that a guarded request waits for the store")
+    journal: str | None = _setting(
+        values.text, None, "a file on this host that keeps logouts (answered 202) while the store is away"
+    )
+    redis_wait: int = _setting(values.whole, 0, "Redis replicas that must confirm a logout before it is acknowledged")
     fail_mode: str = _setting(
         values.one_of("closed", "open"),
         "closed",
@@ -136,8 +146,6 @@ class LogoutSettings:
     allow_unsafe_store: bool = _setting(values.boolean, False, "start on a store that can forget, without a warning")
     audit: str = _setting(values.one_of("json", "text", "off"), "json", "form of the audit log")
 
-    max_staleness: float = _later(0.0, "the replica")
-    journal: str | None = _later(None, "the journal")
     idle_timeout: str | None = _later(None, "timeouts")
     absolute_timeout: str | None = _later(None, "timeouts")
     passive_paths: str | None = _later(None, "timeouts")
@@ -147,8 +155,6 @@ class LogoutSettings:
     oidc_post_logout_redirect_uri: str | None = _later(None, "OpenID Connect")
     issuers: str | None = _later(None, "several issuers", secret=True)
     max_sessions: str | None = _later(None, "the registry of sessions")
-    redis_wait: str | None = _later(None, "the Redis store")
-    store_deadline: str | None = _later(None, "stores behind a network")
     admin_key: str | None = _later(None, "the admin endpoints", secret=True)
 
     def __post_init__(self) -> None:
@@ -188,9 +194,21 @@ class LogoutSettings:
         for name in self.preset_rules.requires:
             if getattr(self, name) == default_of(type(self).__dataclass_fields__[name]):
                 yield f"E105 {PREFIX}{name.upper()}: LOGOUT_PRESET={self.preset} needs it"
+        yield from self._store_contradictions()
         names = [cookie.name for cookie in self.cookies]
         for twice in sorted({name for name in names if names.count(name) > 1}):
             yield f"E106 LOGOUT_COOKIES: {twice!r} is named twice"
+
+    def _store_contradictions(self) -> Iterator[str]:
+        if self.redis_wait and self.store.partition(":")[0] not in values.REDIS_SCHEMES:
+            yield "E107 LOGOUT_REDIS_WAIT: LOGOUT_STORE is not a Redis; remove it"
+        if self.journal is not None and self.store.startswith("sqlite:///"):
+            if Path(self.journal).absolute() == Path(self.store.removeprefix("sqlite:///")).absolute():
+                yield "E108 LOGOUT_JOURNAL: is the file of LOGOUT_STORE; it must outlive it, so name another file"
+        if not 0.01 <= self.store_deadline <= 60:
+            yield "E109 LOGOUT_STORE_DEADLINE: must be from 10ms to 60s; the default is 250ms"
+        if 0 < self.max_staleness < 0.1:
+            yield "E110 LOGOUT_MAX_STALENESS: a copy cannot prove that it is so young; write 0, or 100ms and more"
 
     def _redirect_lists(self) -> Iterator[tuple[str, tuple[str, ...]]]:
         yield "LOGOUT_REDIRECT_URL", (self.redirect_url,)

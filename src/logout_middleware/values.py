@@ -15,11 +15,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from .rules.cookies import GuardedCookie, parse_guarded_cookie
+from .rules.redis_url import parse_redis_url
 
 COOKIE_FORMATS = frozenset({"auto", "jwt", "flask", "starlette", "django", "opaque"})
 ENDPOINT_GROUPS = ("logout",)
 _LATER_GROUPS = ("sessions", "browser", "oauth", "oidc", "check", "push", "admin")
-_LATER_STORES = ("redis", "rediss", "redis+sentinel", "redis+cluster", "postgresql+psycopg", "mysql+pymysql")
+REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "redis+cluster")
+SQL_SCHEMES = ("postgresql+psycopg", "mysql+pymysql")
 ALGORITHMS = (
     "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512",
     "ES256", "ES256K", "ES384", "ES512", "EdDSA",
@@ -184,16 +186,32 @@ def endpoints(value: Any) -> tuple[str, ...]:
 
 
 def store_url(value: Any) -> str:
-    """The address of a store that this version has."""
+    """The address of a store. What is wrong with it is said without it: it may hold a password."""
     url = text(value)
-    scheme = url.partition(":")[0]
-    if scheme in _LATER_STORES:
-        raise ValueError(f"{scheme}:// is not available in this version; write sqlite:///path or memory://")
+    scheme, colon, _ = url.partition(":")
     if url.endswith(":memory:"):
         raise ValueError("a SQLite database in memory is one connection's own; write memory://")
-    if url != "memory://" and not (url.startswith("sqlite:///") and len(url) > len("sqlite:///")):
-        raise ValueError(f"{scheme!r} is not a store address; write sqlite:///logout.db or memory://")
-    return url
+    if url == "memory://" or (url.startswith("sqlite:///") and len(url) > len("sqlite:///")):
+        return url
+    if colon and scheme in REDIS_SCHEMES:
+        parse_redis_url(url)
+        return url
+    if colon and scheme in SQL_SCHEMES:
+        return url  # SQLAlchemy reads it when it is opened; nothing here may need SQLAlchemy
+    near = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg", "mysql": "mysql+pymysql"}.get(scheme)
+    if near is not None:
+        raise ValueError(f"{scheme}:// does not name the driver; write {near}://")
+    raise ValueError(
+        f"{scheme!r} is not a kind of store; write sqlite:///logout.db, redis://host/0, redis+sentinel://…, "
+        "redis+cluster://…, postgresql+psycopg://…, mysql+pymysql://… or memory://"
+    )
+
+
+def whole(value: Any) -> int:
+    """A whole number that is not negative."""
+    if isinstance(value, bool) or not re.fullmatch(r"\d{1,9}", str(value).strip()):
+        raise ValueError(f"{value!r} is not a whole number; write e.g. 2")
+    return int(value)
 
 
 def key_url(value: Any) -> str:

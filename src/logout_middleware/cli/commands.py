@@ -14,7 +14,9 @@ import click
 from ..errors import ConfigurationError, LogoutError
 from ..events import timestamp
 from ..logout import BlockingLogout
+from ..opening import schema_of
 from ..rules.revocation import FOREVER, Verdict
+from ..settings import LogoutSettings
 
 _BATCH = 5000
 
@@ -31,13 +33,20 @@ def root() -> None:
 
 @contextmanager
 def _opened(*, printing_json: bool) -> Iterator[BlockingLogout]:
-    """The Logout of the environment. Whatever is wrong is printed, never a stack trace; exit status 1."""
-    try:
-        logout = BlockingLogout()
+    """The Logout of the environment."""
+    with _mistakes_told(printing_json=printing_json):
+        logout = BlockingLogout(max_staleness=0)  # a command asks the store itself
         try:
             yield logout
         finally:
             logout.close()
+
+
+@contextmanager
+def _mistakes_told(*, printing_json: bool) -> Iterator[None]:
+    """Whatever is wrong is printed, never a stack trace; exit status 1."""
+    try:
+        yield
     except LogoutError as error:
         problems = error.mistakes if isinstance(error, ConfigurationError) else (str(error),)
         if printing_json:
@@ -68,9 +77,15 @@ def _token(text: str) -> str:
 
 
 @root.command()
+@click.option("--schema", is_flag=True, help="Print the tables that an SQL store needs, and ask nobody.")
 @as_json
-def check(*, as_json: bool) -> None:
+def check(*, schema: bool, as_json: bool) -> None:
     """Check the settings and ask the store, for real, what it is and what it promises."""
+    if schema:
+        with _mistakes_told(printing_json=as_json):
+            text = schema_of(LogoutSettings.load())
+            click.echo(json.dumps({"schema": text}) if as_json else text)
+        return
     with _opened(printing_json=as_json) as logout:
         found = logout.check()
         findings = [text for text in found.values() if text.startswith("UNSAFE")]
@@ -78,6 +93,29 @@ def check(*, as_json: bool) -> None:
             findings.append("the store forgets when the process ends; use LOGOUT_STORE=sqlite:///logout.db")
         _say({"ok": not findings, **found, "findings": findings}, printing_json=as_json)
     sys.exit(1 if findings else 0)
+
+
+@root.command("adopt-store")
+@click.option("--keep-logins", is_flag=True, help="Log nobody out, though old logouts may be forgotten.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@as_json
+def adopt_store(*, keep_logins: bool, yes: bool, as_json: bool) -> None:
+    """Accept a store that has forgotten (emptied, restored, another one), in every worker.
+
+    Nobody knows any more who had logged out, so everybody is logged out, unless --keep-logins.
+    """
+    if not yes:
+        what = "Logouts that the store has forgotten are undone." if keep_logins else "This logs out every user."
+        click.confirm(f"{what} Go on?", abort=True, err=True)
+    with _opened(printing_json=as_json) as logout:
+        logout.adopt_store(keep_logins=keep_logins)
+        if not logout.inner.identifier.policy.trusted and not keep_logins:
+            click.echo(
+                "tokens cannot be verified without LOGOUT_JWT_KEY or LOGOUT_JWKS_URL, so they cannot be logged out "
+                "together: one whose logout was forgotten passes until it expires",
+                err=True,
+            )
+        _say({"ok": True, "adopted": True, "everybody_logged_out": not keep_logins}, printing_json=as_json)
 
 
 @root.group()

@@ -18,6 +18,7 @@ from ..rules.credentials import Ambiguous
 from ..rules.http import Request, Response, json_response
 from ..rules.origins import is_prefetch
 from ..rules.proxies import counted_address
+from ..stores import Outcome
 from . import pages
 from .limits import Allowance
 from .service import Arrived, Service, failure, see_other, with_state
@@ -138,11 +139,12 @@ async def _log_out(service: Service, request: Request, order: Order, *, wants_ht
     headers = [*limits, *service.deletions(_to_delete(service, request, arrived), request)]
     if limited:
         return failure(429, "rate_limited", "Too many logouts; try again later", tuple(headers))
-    if _prefers_nothing(request):
+    pending = plan.outcome is Outcome.PENDING
+    if _prefers_nothing(request) and not pending:
         return Response(204, (("Cache-Control", "no-store"), ("Preference-Applied", "return=minimal"), *headers))
     if wants_html:
         return see_other(with_state(target, order.state), headers)
-    return json_response(200, answer(service, plan, target), tuple(headers))
+    return json_response(202 if pending else 200, answer(service, plan, target), tuple(headers))
 
 
 async def _arrived_lawfully(service: Service, request: Request, order: Order) -> Arrived:
@@ -251,7 +253,7 @@ def answer(service: Service, plan: Plan, target: str) -> dict[str, Any]:
         "success": True,
         "message": MESSAGE,
         "timestamp": timestamp(service.clock()),
-        "status": "done",
+        "status": plan.outcome.value,
         "revoked": {"tokens": plan.tokens, "sessions": plan.sessions, "connections": 0},
         "redirect_to": target,
     }

@@ -70,7 +70,7 @@ class Service:
         for name, text in (tokens or {}).items():
             presented.append(await self.identifier.token(Credential("body", name, text)))
         identities = [each.identity for each in presented if each.identity is not None]
-        records = await self.store.find([key for identity in identities for key in identity.keys])
+        records = await self.logouts.known_of(identities)
         live = tuple(each for each in identities if is_revoked(each, records) is None)
         return Arrived(tuple(presented), live)
 

@@ -17,7 +17,7 @@ from ..rules.credentials import Ambiguous, Credential, Unreadable
 from ..rules.http import Response, json_response, quoted
 from ..rules.identity import Identity
 from ..rules.revocation import Revocation, is_revoked
-from ..stores import Store
+from ..stores import PartlyKnown, Store
 from .identify import Identifier, Presented
 
 CACHE_SIZE = 8192
@@ -152,6 +152,8 @@ class Guard:
                 known.append(found)
         try:
             records = await self.store.find([key for each in known for key in each.keys])
+        except PartlyKnown:
+            return await self.judge(_lines(authorization), _lines(cookie))
         except StoreError as error:
             return await self._cannot_know(error)
         if records:
@@ -177,16 +179,24 @@ class Guard:
         `others`: tokens from elsewhere (query, subprotocol, body). `login_path`: a dead bearer is taken out instead
         of refused (TOKEN_REQUESTS, TOKEN_RESPONSES). `handshake`: a WebSocket; whatever is wrong refuses it.
         """
+        away: StoreError | None = None
         try:
             presented = await self.identifier.headers(authorization, cookie)
             presented += [await self.identifier.token(each) for each in others]
             findings = [_Finding(each) for each in presented]
             keys = [key for each in presented if each.identity is not None for key in each.identity.keys]
             records = await self.store.find(keys)
+        except PartlyKnown as error:
+            records, away = error.known, error
         except StoreError as error:
             return await self._cannot_know(error)
         for finding in findings:
             self._examine(finding, records)
+        unknown = [finding.code is None for finding in findings]
+        if away is not None and any(unknown):
+            decision = await self._cannot_know(away)
+            if decision.refusal is not None or all(unknown):
+                return decision
         tokens = [finding for finding in findings if finding.presented.cookie is None]
         if handshake and len(tokens) > 1:
             tokens[0].code, tokens[0].why = "invalid_request", "the handshake carries more than one token"

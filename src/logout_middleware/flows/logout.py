@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from ..errors import StoreError
 from ..events import Events, LogoutEvent
 from ..rules.identity import Identity
-from ..rules.revocation import FOREVER, Revocation, is_revoked
-from ..stores import Store
+from ..rules.revocation import FOREVER, Revocation, forgettable_after, is_revoked
+from ..stores import Outcome, PartlyKnown, Store
 
 SCOPES = ("local", "others", "global")
 
@@ -28,7 +28,10 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What one logout revokes. `unavailable`: the scope needs a verified live user, and there is none."""
+    """What one logout revokes. `unavailable`: the scope needs a verified live user, and there is none.
+
+    `outcome`: how far it got, once it was carried out.
+    """
 
     revocations: tuple[Revocation, ...] = ()
     tokens: int = 0
@@ -36,6 +39,7 @@ class Plan:
     user: str | None = None
     session: str | None = None
     unavailable: bool = False
+    outcome: Outcome = Outcome.DONE
 
 
 @dataclass(slots=True)
@@ -48,16 +52,19 @@ class Logouts:
     max_lifetime: float
     leeway: float = 0.0
 
-    async def revoke(self, revocations: Sequence[Revocation], event: LogoutEvent) -> None:
+    async def revoke(self, revocations: Sequence[Revocation], event: LogoutEvent) -> Outcome:
         """Make these durable, then tell of it. StoreError if that could not be promised; that is told, too."""
         keys = tuple(revocation.key.hex() for revocation in revocations)
+        outcome = Outcome.DONE
         try:
             if revocations:
-                await self.store.add(revocations)
+                outcome = await self.store.add(revocations)
         except StoreError as error:
             await self.events.emit(replace(event, kind="store_failed", outcome="failed", keys=keys, detail=str(error)))
             raise
-        await self.events.emit(replace(event, keys=keys))
+        pending = outcome is Outcome.PENDING
+        await self.events.emit(replace(event, keys=keys, outcome="pending" if pending else event.outcome))
+        return outcome
 
     async def log_out(
         self,
@@ -74,7 +81,7 @@ class Logouts:
         """
         caller = caller or Caller()
         now = self.clock()
-        records = await self.store.find([key for identity in identities for key in identity.keys])
+        records = await self.known_of(identities)
         live = [identity for identity in identities if is_revoked(identity, records) is None]
         plan = self.plan(live, scope=scope, bound=bound, reason=reason, now=now)
         event = LogoutEvent(
@@ -82,10 +89,23 @@ class Logouts:
             session=plan.session, scope=scope, reason=reason, client_address=caller.address,
             user_agent=caller.user_agent,
         )  # fmt: skip
-        await self.revoke(plan.revocations, event)
+        outcome = await self.revoke(plan.revocations, event)
         if plan.unavailable:
             await self.events.emit(replace(event, kind="scope_refused", outcome="refused"))
-        return plan
+        return replace(plan, outcome=outcome)
+
+    async def known_of(self, identities: Sequence[Identity]) -> Sequence[Revocation]:
+        """The revocations of these, as far as they can be known: while the store is away a login is taken for alive.
+
+        Adding a revocation never does harm, and with a journal a logout is possible while the store is away. Where
+        there is no journal, the addition that follows fails, and with it the logout.
+        """
+        try:
+            return await self.store.find([key for identity in identities for key in identity.keys])
+        except PartlyKnown as error:
+            return error.known
+        except StoreError:
+            return ()
 
     def plan(self, live: Sequence[Identity], *, scope: str, bound: bool, reason: str, now: float) -> Plan:
         """What to revoke for these live credentials. Only what is verified condemns more than itself."""
@@ -107,7 +127,7 @@ class Logouts:
             for identity in live:
                 add(self.own(identity, reason=reason, now=now))
             for key in sessions if bound or scope != "local" else ():
-                add(Revocation(key, FOREVER, now + self.max_lifetime + self.leeway, reason))
+                add(Revocation(key, FOREVER, self.lasting(now), reason))
         if scope != "local":
             keep = frozenset(filter(None, (self.keep_key(each) for each in verified))) if scope == "others" else None
             for key in users:
@@ -136,14 +156,18 @@ class Logouts:
         if identity.verified:
             # A cookie session is named by its id, which copies signed later carry, too.
             end = identity.expires_at if identity.token_id is not None else max(identity.expires_at, ceiling)
-            return min(max(end, now) + self.leeway, FOREVER)
-        return max(min(identity.expires_at, ceiling), now) + self.leeway
+            return forgettable_after(max(end, now) + self.leeway)
+        return forgettable_after(max(min(identity.expires_at, ceiling), now) + self.leeway)
 
     def cut_off(
         self, key: bytes, *, before: float, keep: frozenset[bytes] = frozenset(), reason: str, now: float
     ) -> Revocation:
         """Everything under this key that was issued up to `before`, except what is in `keep`."""
-        return Revocation(key, before, max(before, now) + self.max_lifetime + self.leeway, reason, keep)
+        return Revocation(key, before, self.lasting(max(before, now)), reason, keep)
+
+    def lasting(self, moment: float) -> float:
+        """When nothing that was issued up to this moment can be alive any more."""
+        return forgettable_after(moment + self.max_lifetime + self.leeway)
 
     @staticmethod
     def keep_key(identity: Identity) -> bytes:

@@ -6,10 +6,12 @@ One class serves both colours: its methods are `async def`, and on a blocking cl
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
+from ..errors import StoreError
 from ..rules.revocation import Revocation
 
 NOTHING: tuple[Revocation, ...] = ()
@@ -25,13 +27,59 @@ class Count:
     resets_in: float
 
 
+class Outcome(enum.Enum):
+    """How far an added revocation got. Anything less is StoreError."""
+
+    DONE = "done"
+    """Durable in the store, and seen by every later `find` anywhere."""
+    PENDING = "pending"
+    """Durable in this host's journal, in force on this host; everywhere else once the store has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """One page of a feed.
+
+    `cursor`: hand it back to read on. `complete`: nothing is missing: every revocation whose `add` returned,
+    anywhere, before this call was *made* is in this page or in one before it.
+    """
+
+    revocations: Sequence[Revocation]
+    cursor: Any
+    complete: bool
+
+
+class FeedGap(StoreError):
+    """The feed no longer holds what follows this cursor: begin again with None. Nothing is lost in the store."""
+
+
+class StoreForgot(StoreError):
+    """The store is not the one it was: emptied, restored from an old copy, or another one.
+
+    What it does not know now may have been revoked, so it cannot answer until somebody adopts it (`Store.adopt`).
+    """
+
+
+class PartlyKnown(StoreError):
+    """The store could not be asked, but the `known` revocations are in force, whatever it would have said.
+
+    Whom they refuse may be refused. Of everybody else nothing is known: this is not an answer.
+    """
+
+    def __init__(self, why: str, known: Sequence[Revocation]) -> None:
+        super().__init__(why)
+        self.known = known
+
+
 class Store(Protocol):
     """Where revocations are remembered. Every method raises StoreError when it cannot keep its promise."""
 
     durable: bool
     """Does an added revocation survive the end of this process, and do other processes see it?"""
     writes_block: bool
-    """Do `add` and the other writes block their thread? Then they run beside an event loop; `find` never does."""
+    """Do `add` and the other writes block their thread? Then they run beside an event loop."""
+    reads_block: bool
+    """Does `find` block its thread for longer than microseconds? Then it, too, runs beside an event loop."""
 
     def version(self) -> int | None:
         """The state of the store at this moment: while it is the same number, `find` answers the same.
@@ -47,11 +95,19 @@ class Store(Protocol):
         """
         ...
 
-    async def add(self, revocations: Sequence[Revocation]) -> None:
-        """Return once the revocations cannot be lost and every later `find` anywhere sees them.
+    async def add(self, revocations: Sequence[Revocation]) -> Outcome:
+        """Return once the revocations cannot be lost and every later `find` anywhere sees them: DONE.
 
-        Same key and same keep set merge; adding again changes nothing, so callers may retry. After a
-        StoreError they may or may not be stored.
+        Only a journal answers PENDING. Same key and same keep set merge; adding again changes nothing, so callers
+        may retry. After a StoreError they may or may not be stored.
+        """
+        ...
+
+    async def changes(self, cursor: Any, wait_seconds: float = 0.0) -> Changes:
+        """The next page of all live revocations and then of new ones; `cursor` None begins.
+
+        With nothing new it waits up to so many seconds, and returns as soon as there is something. A record may
+        come more than once, and merged. FeedGap: begin again. Blocks its thread on a blocking store.
         """
         ...
 
@@ -71,6 +127,10 @@ class Store(Protocol):
 
     async def count(self) -> int:
         """How many revocations are remembered."""
+        ...
+
+    async def adopt(self) -> None:
+        """Accept the store as it is now, here and in every process, after StoreForgot. An operator's decision."""
         ...
 
     async def check(self) -> dict[str, str]:

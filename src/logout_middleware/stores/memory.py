@@ -13,27 +13,32 @@ import os
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 
 from ..errors import StoreError
 from ..rules.revocation import Revocation
-from . import Count
+from . import Changes, Count, FeedGap, Outcome
 from .index import Index
 
 _log = logging.getLogger("logout_middleware")
+_FEED = 10_000
 
 
 class MemoryStore:
     """Revocations in this process. `clock` returns seconds since 1970."""
 
     durable = False
-    writes_block = False
+    writes_block = reads_block = False
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._index = Index()
         self._hits: dict[bytes, tuple[float, int]] = {}
+        self._feed: deque[Revocation] = deque(maxlen=_FEED)
+        self._added = 0
         self._lock = threading.Lock()
+        self._news = threading.Condition(self._lock)
         self._pid = os.getpid()
         self._closed = False
         self._warned = False
@@ -60,7 +65,7 @@ class MemoryStore:
             raise StoreError("the memory store is closed")
         return self._index.find(keys)
 
-    async def add(self, revocations: Sequence[Revocation]) -> None:
+    async def add(self, revocations: Sequence[Revocation]) -> Outcome:
         """Merge these in, and drop what ended long ago; see Store.add."""
         if self._closed:
             raise StoreError("the memory store is closed")
@@ -69,6 +74,23 @@ class MemoryStore:
         with self._lock:
             self._index.add(revocations)
             self._index.drop_ended(self._clock())
+            self._feed.extend(revocations)
+            self._added += len(revocations)
+            self._news.notify_all()
+        return Outcome.DONE
+
+    async def changes(self, cursor: int | None, wait_seconds: float = 0.0) -> Changes:
+        """The records since, or all; see Store.changes."""
+        with self._news:
+            self._news.wait_for(lambda: cursor != self._added or self._closed, wait_seconds)
+            if self._closed:
+                raise StoreError("the memory store is closed")
+            if cursor is None:
+                return Changes(self._index.all(), self._added, complete=True)
+            missed = self._added - cursor
+            if missed > len(self._feed):
+                raise FeedGap("the feed of the memory store no longer holds that")
+            return Changes(list(self._feed)[len(self._feed) - missed :], self._added, complete=True)
 
     async def hit(self, key: bytes, window: float) -> Count:
         """Count one event; see Store.hit."""
@@ -91,13 +113,18 @@ class MemoryStore:
         """How many revocations are remembered."""
         return len(self._index)
 
+    async def adopt(self) -> None:
+        """Nothing to do: it forgets with its process, and so does who could remember."""
+
     async def check(self) -> dict[str, str]:
         """What this store can promise."""
         return {"store": "memory", "durability": "none: forgotten when the process ends, unknown to other processes"}
 
     async def close(self) -> None:
         """Forget everything."""
-        self._closed, self._index.version = True, None
+        with self._news:
+            self._closed, self._index.version = True, None
+            self._news.notify_all()
 
 
 def signs_of_more_workers() -> list[str]:

@@ -1,0 +1,325 @@
+"""The Redis store: one class for a single server, Sentinel and Cluster, and for both colours.
+
+How a logout is never lost: one script merges it and appends it to the feed; `LOGOUT_REDIS_WAIT` replicas confirm it.
+How every request knows it: each asks the server, in one round trip for all its keys, and under asyncio all requests
+of one turn of the event loop share that round trip.
+How a store that forgot is noticed: every answer carries the marks of the partitions that it speaks of (epoch.py).
+
+What is stored, and the scripts: redis_scripts.py. Servers: redis_nodes.py. Connections: redis_lines.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ..errors import StoreError
+from ..rules.redis_url import parse_redis_url
+from ..rules.revocation import KEY_BYTES, Revocation, merge
+from . import NOTHING, PURGE_DELAY, Changes, Count, Outcome, StoreForgot
+from .epoch import REMEDY, Mark, Memory, new_id
+from .redis_batches import Batches, Found
+from .redis_check import checked
+from .redis_feed import read_feed
+from .redis_lines import Command
+from .redis_nodes import nodes_of
+from .redis_packing import DOUBLE, PARTS, RawMark, pack, part_of, tag, unpack
+from .redis_scripts import ADD, BUCKETS, CREATE, FIND, HIT, MARKS, PURGE, SURE
+
+_ALL = tuple(range(PARTS))
+_WRITE_DEADLINES = 4
+_AT_ONCE = 250
+_HIT_KEPT_MILLISECONDS = 60_000
+
+
+class _Proof(NamedTuple):
+    """What was known when a question was sent: the answer may be older than what is known when it arrives."""
+
+    raw: frozenset[bytes]
+    seen: Mapping[int, Mark]
+
+
+class RedisStore:
+    """Revocations in Redis. `blocking` False: its methods are awaited, and never block.
+
+    `deadline` bounds a `find` in seconds, whatever it waits for; a write may take four times as long.
+    """
+
+    durable = True
+
+    def __init__(
+        self, url: str, *, prefix: str = "logout:", clock: Callable[[], float] = time.time, blocking: bool,
+        deadline: float = 0.25, wait_for_replicas: int = 0,
+    ) -> None:  # fmt: skip
+        self._url = parse_redis_url(url)
+        self._prefix, self._clock, self._blocking = prefix, clock, blocking
+        self.deadline, self.wait_for_replicas = deadline, wait_for_replicas
+        self.name = str(self._url)
+        self.writes_block = self.reads_block = blocking
+        self.nodes = nodes_of(self._url, prefix=prefix, blocking=blocking, deadline=deadline)
+        self.memory = Memory(str(self._url))
+        self.tags = [tag(prefix, part) for part in range(PARTS)]
+        self._states = [f"{name}state" for name in self.tags]
+        self._raw: dict[int, bytes] = {}
+        self._proof = _Proof(frozenset(), {})
+        self._met = False
+        self._closed = False
+        self._purge_at = (0, 0)
+        self._batches: dict[asyncio.AbstractEventLoop, Batches] = {}
+
+    def version(self) -> int | None:
+        """None: only the server knows; see Store.version."""
+        return None
+
+    def _until(self, deadlines: float = _WRITE_DEADLINES) -> float:
+        if self._closed:
+            raise StoreError(f"the store {self._url} is closed")
+        return time.monotonic() + deadlines * self.deadline
+
+    # ---- is it the store that it was? ------------------------------------------------------------------
+
+    def marks_of(self, parts: Iterable[int]) -> Command:
+        """The command that reads these marks, all in one group."""
+        named = list(parts)
+        return MARKS(self._states[named[0]], self._prefix, *named)
+
+    def proof(self) -> _Proof:
+        """To be taken before a question is sent, and handed to `prove` with the answer."""
+        return self._proof
+
+    def prove(self, marks: Iterable[bytes], proof: _Proof) -> None:
+        """StoreForgot if these marks contradict what was known."""
+        if proof.raw.issuperset(marks):
+            return
+        for raw in marks:
+            self.prove_one(RawMark.of(raw), proof)
+
+    def prove_one(self, found: RawMark, proof: _Proof, sure: int = 0) -> None:
+        """The same for one; `sure`: so many changes are known to be confirmed."""
+        mark = found.mark(sure)
+        self.memory.check(found.part, mark, has=found.seq, known=proof.seen)
+        seen = self.memory.snapshot()
+        # Only the newest is worth a short cut: an answer that was under way for longer must not replace it.
+        if mark is not None and seen[found.part] == mark:
+            self._raw = {**self._raw, found.part: found.raw}
+        self._proof = _Proof(frozenset(self._raw.values()), seen)
+
+    async def _meet(self, until: float) -> None:
+        """Before the first question of this process: read every mark, and make them in a store that is new."""
+        # What an earlier process had seen counts as known (Memory.restore).
+        proof = self._proof._replace(seen=self.memory.snapshot())
+        found = await self.read_marks(until)
+        # All are made before anything is added, so a store of which only a part is empty has lost that part; unless
+        # another process has just made it, and one node was asked before and another one after that.
+        if _partly(found):
+            found = await self.read_marks(until)
+        missing = [mark.part for mark in found if mark.id is None]
+        for part in missing:
+            self.memory.check(part, None, known=proof.seen)
+        if _partly(found):
+            raise StoreForgot(f"the store {self._url} has forgotten a part: {REMEDY}")
+        if missing:
+            found = await self._create(missing, until) + [mark for mark in found if mark.id is not None]
+        for mark in found:
+            self.prove_one(mark, proof)
+        self._met = True
+
+    async def read_marks(self, until: float) -> list[RawMark]:
+        """The marks of all partitions, not compared with anything yet."""
+        groups = self.nodes.groups(_ALL)
+        replies, _ = await self.nodes.ask([(group[0], self.marks_of(group)) for group in groups], until)
+        return [RawMark.of(raw) for reply in replies for raw in reply]
+
+    async def _create(self, parts: Sequence[int], until: float, adopted_at: int = 0) -> list[RawMark]:
+        made, adopt = new_id(), "1" if adopted_at else "0"
+        commands = [
+            (part, CREATE(self._states[part], self.tags[part], part, made, adopted_at, adopt)) for part in parts
+        ]
+        replies, _ = await self.nodes.ask(commands, until)
+        return [RawMark.of(raw) for raw in replies]
+
+    async def adopt(self) -> None:
+        """A new id for every partition, which others accept because it is younger; see Store.adopt."""
+        until = self._until()
+        newest = max((mark.adopted_at for mark in self.memory.snapshot().values()), default=0)
+        proof = self._proof
+        for mark in await self._create(_ALL, until, max(int(self._clock()), newest + 1)):
+            self.prove_one(mark, proof)
+        self._met = True
+
+    # ---- reading ---------------------------------------------------------------------------------------
+
+    async def find(self, keys: Sequence[bytes]) -> Sequence[Revocation]:
+        """The records under these keys; see Store.find."""
+        if self._closed:
+            raise StoreError(f"the store {self._url} is closed")
+        if not keys:
+            return NOTHING
+        if self._blocking:
+            found = await self._look(keys, self._until(1))
+        else:
+            found = await self._batches_here().find(keys)
+        if found.keys().isdisjoint(keys):
+            return NOTHING
+        return [record for key in keys if key in found for record in unpack(key, found[key])]
+
+    def _batches_here(self) -> Batches:
+        loop = asyncio.get_running_loop()
+        batches = self._batches.get(loop)
+        if batches is None or batches.pid != os.getpid():
+            self._batches = {known: batch for known, batch in self._batches.items() if not known.is_closed()}
+            batches = self._batches[loop] = Batches(loop, self._look, self.deadline)
+        return batches
+
+    async def _look(self, keys: Sequence[bytes], until: float) -> Found:
+        if not self._met:
+            await self._meet(until)
+        proof = self._proof
+        marks: list[bytes] = []
+        found: dict[bytes, bytes] = {}
+        replies, _ = await self.nodes.ask(self._questions(keys), until)
+        for reply in replies:
+            marks += reply[0]
+            if reply[1]:
+                found.update(zip(reply[1][::2], reply[1][1::2], strict=True))
+        self.prove(marks, proof)
+        return found
+
+    def _questions(self, keys: Sequence[bytes]) -> list[tuple[int, Command]]:
+        if not self.nodes.cluster:
+            part = part_of(keys[0])
+            return [(part, FIND(self._states[part], self._prefix, _joined(keys)))]
+        groups: dict[int, list[bytes]] = {}
+        for key in keys:
+            groups.setdefault(part_of(key), []).append(key)
+        return [(part, FIND(self._states[part], self._prefix, _joined(members))) for part, members in groups.items()]
+
+    async def changes(self, cursor: Any, wait_seconds: float = 0.0) -> Changes:
+        """The records since, or all, page by page; see Store.changes. For a blocking client only."""
+        until = self._until() + wait_seconds
+        if not self._blocking:
+            raise StoreError("the feed is read by a thread of its own: open the store with blocking=True")
+        if not self._met:
+            await self._meet(until)
+        return await read_feed(self, cursor, wait_seconds, until)
+
+    # ---- writing ---------------------------------------------------------------------------------------
+
+    async def add(self, revocations: Sequence[Revocation]) -> Outcome:
+        """Merge these in, and have them confirmed; see Store.add."""
+        until = self._until()
+        if not self._met:
+            await self._meet(until)
+        rows = _packed(revocations)
+        for start in range(0, len(rows), _AT_ONCE * PARTS):
+            await self._add(rows[start : start + _AT_ONCE * PARTS], until)
+        return Outcome.DONE
+
+    async def _add(self, rows: Sequence[tuple[bytes, bytes]], until: float) -> None:
+        groups: dict[int, list[bytes]] = {}
+        for key, packed in rows:
+            groups.setdefault(part_of(key), []).extend((key, packed))
+        limit, word = DOUBLE.pack(self._clock() - PURGE_DELAY), os.urandom(4).hex()
+        commands = [
+            (part, ADD(self._states[part], self.tags[part], part, limit, word, self.wait_for_replicas, *members))
+            for part, members in groups.items()
+        ]
+        proof = self._proof
+        replies, confirmed = await self.nodes.ask(commands, until, self._wait(until))
+        marks = [RawMark.of(raw) for raw in replies]
+        for mark in marks:
+            self.prove_one(mark, proof)
+        if self.wait_for_replicas:
+            await self._confirm(marks, min(confirmed), until, proof)
+
+    def _wait(self, until: float) -> Command | None:
+        if not self.wait_for_replicas:
+            return None
+        # Less than what is left, so that the answer "too few" still arrives; an idle server looks at its clock ten
+        # times a second.
+        patience = (until - time.monotonic()) * 0.9 - 0.1
+        return ("WAIT", self.wait_for_replicas, max(int(patience * 1000), 1))
+
+    async def _confirm(self, marks: Sequence[RawMark], confirmed: int, until: float, proof: _Proof) -> None:
+        if confirmed < self.wait_for_replicas:
+            raise StoreError(
+                f"the store {self._url} has it, but {confirmed} replicas confirmed it in time and LOGOUT_REDIS_WAIT="
+                f"{self.wait_for_replicas} must; start the missing ones, or lower LOGOUT_REDIS_WAIT"
+            )
+        for mark in marks:
+            self.prove_one(mark, proof, sure=mark.seq)
+        try:
+            await self.nodes.ask(
+                [(mark.part, SURE(self._states[mark.part], mark.id, mark.seq)) for mark in marks], until
+            )
+        except StoreError:
+            # The promise is kept already; that others learn how far it reaches comes with the next one.
+            return
+
+    async def hit(self, key: bytes, window: float) -> Count:
+        """Count one event; see Store.hit."""
+        until, now, part = self._until(), self._clock(), part_of(key)
+        kept = int(window * 1000) + _HIT_KEPT_MILLISECONDS
+        command = HIT(f"{self.tags[part]}h:{key.hex()}", DOUBLE.pack(now), DOUBLE.pack(window), kept)
+        ((started, count),), _ = await self.nodes.ask([(part, command)], until)
+        return Count(count, DOUBLE.unpack(started)[0] + window - now)
+
+    async def purge(self, at_most: int = 500) -> int:
+        """Forget what ended; see Store.purge. Goes on where the last call stopped, once around at most."""
+        dropped = steps = 0
+        limit = DOUBLE.pack(self._clock() - PURGE_DELAY)
+        part, at = self._purge_at
+        while dropped < at_most and steps <= PARTS:
+            # Each step has the whole deadline: with millions of records there are thousands of short ones.
+            until = self._until()
+            command = PURGE(self._states[part], self.tags[part], part, at, at_most - dropped, limit)
+            ((at, gone),), _ = await self.nodes.ask([(part, command)], until)
+            dropped += gone
+            if at >= BUCKETS:
+                part, at, steps = (part + 1) % PARTS, 0, steps + 1
+            self._purge_at = (part, at)
+        return dropped
+
+    # ---- the operator ----------------------------------------------------------------------------------
+
+    async def count(self) -> int:
+        """How many records there are; see Store.count."""
+        until = self._until()
+        replies, _ = await self.nodes.ask(
+            [(part, ("HGET", state, "count")) for part, state in enumerate(self._states)], until
+        )
+        return sum(int(reply or 0) for reply in replies)
+
+    async def check(self) -> dict[str, str]:
+        """What the servers promise, asked from each of them; see Store.check."""
+        return await checked(self, self._until(), self._clock)
+
+    async def close(self) -> None:
+        """Close the connections of this process, and of this event loop."""
+        self._closed = True
+        await self.nodes.close()
+
+
+def _partly(marks: Sequence[RawMark]) -> bool:
+    """Do some parts have changes while others do not even exist?"""
+    return any(mark.id is None for mark in marks) and any(mark.seq for mark in marks)
+
+
+def _joined(keys: Sequence[bytes]) -> bytes:
+    blob = b"".join(keys)
+    if len(blob) != KEY_BYTES * len(keys):
+        raise ValueError(f"a key has {KEY_BYTES} bytes")
+    return blob
+
+
+def _packed(revocations: Sequence[Revocation]) -> list[tuple[bytes, bytes]]:
+    """The keys of these records, each with all that is said of it."""
+    records: dict[bytes, dict[frozenset[bytes], Revocation]] = {}
+    for record in revocations:
+        _joined([record.key])
+        of_key = records.setdefault(record.key, {})
+        of_key[record.keep] = merge(of_key[record.keep], record) if record.keep in of_key else record
+    return [(key, b"".join(map(pack, of_key.values()))) for key, of_key in records.items()]
