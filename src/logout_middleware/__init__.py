@@ -6,6 +6,7 @@
 The map of the package, in reading order. A request: `asgi.py` or `wsgi.py` (the shells) → `flows/guard.py` →
 `rules/` → `stores/`. A logout: a shell → `endpoints/logout.py` or `endpoints/redirect.py` → `flows/logout.py` →
 `stores/`. `settings.py` has every LOGOUT_* variable; `parts.py` builds everything; `logout.py` is what code calls.
+A store is found and stacked in `opening.py`: journal → replica → breaker → SQLite, Redis, SQL server or memory.
 """
 
 from __future__ import annotations

@@ -58,7 +58,10 @@ class LogoutSettings:
         secret=True,
     )
     max_staleness: float = _setting(
-        values.duration, 0.0, "above 0, a copy in memory answers that is never older; 0: a request knows every logout"
+        values.duration,
+        0.0,
+        "above 0, a copy in memory answers that is never older, where the store is behind a network; 0: every request "
+        "knows every logout",
     )
     store_deadline: float = _setting(values.duration, 0.25, "the longest that a guarded request waits for the store")
     journal: str | None = _setting(
