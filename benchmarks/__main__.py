@@ -1,7 +1,7 @@
-"""`make bench`: measure, print, compare with the targets.
+"""`make bench`, `make bench-stores`, `make bench-http`: measure, print, compare with the targets.
 
-Exit status: 0 if every target that was measured is met, 1 if one is missed, 2 if a suite is void (or, with CI=1,
-skipped): then nothing is known, and it should be run again.
+Exit status: 0 if every target that was measured is met, 1 if one is missed, 2 if a suite is void, or if something was
+skipped that was asked for by name (or at all, with CI=1): then it is not known.
 """
 
 from __future__ import annotations
@@ -16,28 +16,38 @@ from pathlib import Path
 
 from . import noise, report
 from .pair import Effort, Result, Void
-from .suites import growth, micro, served
+from .suites import growth, http, memory, micro, pauses, propagation, replica, served, sizes, trips
 from .targets import judge, read_targets
 
-SUITES: dict[str, Callable[[Effort], Result]] = {suite.NAME: suite.run for suite in (micro, growth, served)}
+USUAL = (micro, growth, served)
+"""What `make bench` runs; it needs no servers but our own."""
+SUITES: dict[str, Callable[[Effort], Result]] = {
+    suite.NAME: suite.run for suite in (*USUAL, memory, trips, sizes, replica, propagation, pauses, http)
+}
 HERE = Path(__file__).parent
 FULL = Effort(
     rounds=61, chunk_seconds=0.02, tokens=1000, seed=0, restarts=3, served_rounds=5, served_seconds=3,
+    http_restarts=2, http_rounds=6, http_seconds=1, records=1_000_000, logouts=300,
 )  # fmt: skip
-QUICK = replace(FULL, rounds=21, chunk_seconds=0.008, served_rounds=2, served_seconds=2)
+QUICK = replace(
+    FULL, rounds=21, chunk_seconds=0.008, served_rounds=2, served_seconds=2, http_restarts=1, http_rounds=2,
+    http_seconds=1, records=100_000, logouts=100,
+)  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what was asked for; returns the exit status."""
     asked = _parse(arguments)
-    effort = replace(QUICK if asked.quick else FULL, tokens=asked.tokens, seed=asked.seed)
+    effort = replace(QUICK if asked.quick else FULL, tokens=asked.tokens, seed=asked.seed, only=asked.only)
     heard = noise.probe(1 if asked.quick else 5)
     print(heard)
     print(f"seed: {asked.seed}; {effort.rounds} rounds in process, {asked.tokens} tokens in turn", flush=True)
-    results = [_run(name, effort) for name in asked.suite or SUITES]
+    results = [_run(name, effort) for name in asked.suite or [suite.NAME for suite in USUAL]]
     outcomes = judge(read_targets(HERE / "targets.toml"), results) if asked.check else []
     print("\n" + report.table(results) + "\n")
     for result in results:
+        if result.tables:
+            print(report.own_tables(result) + "\n")
         for note in result.notes:
             print(note)
     for outcome in outcomes:
@@ -47,8 +57,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"VOID: suite {result.suite}: {why}")
         if result.skipped:
             print(f"SKIPPED: suite {result.suite} WAS NOT MEASURED: {result.skipped}")
+        for what in result.missing:
+            print(f"SKIPPED: suite {result.suite}: NOT MEASURED: {what}")
     print(f"kept in {report.keep(HERE / 'results', noise=heard, effort=effort, results=results, outcomes=outcomes)}")
-    if any(result.void or (result.skipped and os.environ.get("CI") == "1") for result in results):
+    wanted = bool(asked.suite) or os.environ.get("CI") == "1"
+    skipped = any(result.skipped or result.missing for result in results)
+    if (skipped and wanted) or any(result.void for result in results) or any(o.verdict == "VOID" for o in outcomes):
         return 2
     return int(any(outcome.verdict == "MISS" for outcome in outcomes))
 
@@ -60,6 +74,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--check", action=argparse.BooleanOptionalAction, default=True, help="compare with the targets")
     parser.add_argument("--tokens", type=int, default=FULL.tokens, help="how many different tokens take turns")
     parser.add_argument("--seed", type=int, default=random.randrange(2**32), help="of the order within each round")
+    parser.add_argument("--only", default="", help="of http: the groups that have this in their name")
     asked = parser.parse_args(arguments)
     unknown = [name for name in asked.suite if name not in SUITES]
     if unknown:

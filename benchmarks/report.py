@@ -17,11 +17,17 @@ from .noise import Noise
 from .pair import Effort, Estimate, Result, Row
 from .targets import Outcome
 
-_DISTRIBUTIONS = ("logout-middleware", "starlette", "flask", "werkzeug", "uvicorn", "uvloop", "httptools", "pyjwt")
+_DISTRIBUTIONS = (
+    "logout-middleware", "starlette", "flask", "werkzeug", "uvicorn", "uvloop", "httptools", "pyjwt",
+    "redis", "hiredis", "sqlalchemy", "psycopg", "gunicorn", "granian", "django", "fastapi-users",
+    "flask-jwt-extended", "djangorestframework-simplejwt", "authlib",
+)  # fmt: skip
 
 
 def table(results: Sequence[Result]) -> str:
     """All suites in one Markdown table. CPU times are for orientation, ratios are what was measured."""
+    if not any(result.rows for result in results):
+        return ""
     lines = [
         "| suite | on | case | CPU µs | against | ratio [95 %] | added µs [95 %] |",
         "|---|---|---|---:|---|---|---|",
@@ -29,6 +35,16 @@ def table(results: Sequence[Result]) -> str:
     for result in results:
         lines += [_line(result.suite, row) for row in result.rows]
     return "\n".join(lines)
+
+
+def own_tables(result: Result) -> str:
+    """The tables of a suite that measures something other than a cost."""
+    texts = []
+    for each in result.tables:
+        rule = "|" + "|".join("---" if place == 0 else "---:" for place in range(len(each.head))) + "|"
+        texts.append("\n".join(["| " + " | ".join(line) + " |" for line in [each.head, *each.lines]]))
+        texts[-1] = texts[-1].replace("\n", f"\n{rule}\n", 1)
+    return "\n\n".join(texts)
 
 
 def _line(suite: str, row: Row) -> str:
@@ -40,6 +56,11 @@ def _line(suite: str, row: Row) -> str:
 def _interval(estimate: Estimate | None, form: str) -> str:
     if estimate is None:
         return ""
+    return interval(estimate, form)
+
+
+def interval(estimate: Estimate, form: str) -> str:
+    """The median, and between brackets how far it may be off."""
     return f"{form} [{form}, {form}]".format(estimate.value, estimate.low, estimate.high)
 
 
@@ -54,8 +75,15 @@ def environment() -> dict[str, object]:
         "cpus": os.cpu_count(),
         "sqlite": sqlite3.sqlite_version,
         "commit": _commit(),
-        "versions": {name: metadata.version(name) for name in _DISTRIBUTIONS},
+        "versions": {name: version for name in _DISTRIBUTIONS if (version := _version(name))},
     }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _commit() -> str:

@@ -24,7 +24,8 @@ from starlette.routing import Route
 from logout_middleware import asgi, wsgi
 from logout_middleware.colour import run_blocking
 from logout_middleware.logout import Logout
-from logout_middleware.rules.revocation import FOREVER, KEY_BYTES, Revocation
+from logout_middleware.rules.revocation import FOREVER, KEY_BYTES, Revocation, forgettable_after
+from logout_middleware.stores import Store
 from logout_middleware.stores.memory import MemoryStore
 
 from . import traffic
@@ -226,7 +227,7 @@ class Stack:
     silent: App
     blocking: bool = False
 
-    def logout(self, store: MemoryStore, gate: Gate) -> Logout:
+    def logout(self, store: Store, gate: Gate) -> Logout:
         """A Logout on this store, which has revoked what the gate says."""
         logout = Logout(traffic.settings(), store=store, blocking=self.blocking)
         traffic.revoke(logout, gate)
@@ -262,9 +263,7 @@ def filled(count: int) -> MemoryStore:
 
 
 def random_revocations(count: int, seed: int = 0) -> list[Revocation]:
-    """Revocations of nobody in particular that end over the next month."""
+    """Revocations of nobody in particular that end over the next month, as a logout writes them."""
     chance, now = random.Random(seed), time.time()
-    return [
-        Revocation(chance.randbytes(KEY_BYTES), FOREVER, now + chance.uniform(3600, 30 * 86400), "logout")
-        for _ in range(count)
-    ]
+    ends = [forgettable_after(now + hour * 3600) for hour in range(1, 720)]
+    return [Revocation(chance.randbytes(KEY_BYTES), FOREVER, chance.choice(ends), "logout") for _ in range(count)]

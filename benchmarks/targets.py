@@ -12,16 +12,26 @@ from .pair import Estimate, Result
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """An estimate of a suite, and what the upper end of its interval may be."""
+    """An estimate of a suite, and what the upper end of its interval may be, or the lower end must be."""
 
     suite: str
     estimate: str
-    at_most: float
+    at_most: float | None = None
+    at_least: float | None = None
+
+    @property
+    def limit(self) -> str:
+        return f"at most {self.at_most:g}" if self.at_most is not None else f"at least {self.at_least:g}"
+
+    def is_met(self, found: Estimate) -> bool:
+        if self.at_most is not None:
+            return found.high <= self.at_most
+        return self.at_least is not None and found.low >= self.at_least
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`verdict`: PASS, MISS, VOID (the run says nothing) or SKIPPED (the suite cannot run here)."""
+    """`verdict`: PASS, MISS, VOID (the run says nothing) or SKIPPED (it cannot run here)."""
 
     target: Target
     found: Estimate | None
@@ -30,9 +40,9 @@ class Outcome:
     def __str__(self) -> str:
         name = f"{self.verdict:7} {self.target.suite}: {self.target.estimate}"
         if self.found is None:
-            return f"{name}: not measured (at most {self.target.at_most:.2f})"
+            return f"{name}: not measured ({self.target.limit})"
         found = self.found
-        return f"{name}: {found.value:.3f} [{found.low:.3f}, {found.high:.3f}] (at most {self.target.at_most:.2f})"
+        return f"{name}: {found.value:.3f} [{found.low:.3f}, {found.high:.3f}] ({self.target.limit})"
 
 
 def read_targets(path: Path) -> list[Target]:
@@ -49,9 +59,9 @@ def judge(targets: Sequence[Target], results: Sequence[Result]) -> list[Outcome]
 def _judge_one(target: Target, result: Result) -> Outcome:
     if result.skipped:
         return Outcome(target, None, "SKIPPED")
-    if result.void and target.estimate not in result.estimates:
-        return Outcome(target, None, "VOID")
+    if target.estimate not in result.estimates:
+        return Outcome(target, None, "VOID" if result.void or not result.missing else "SKIPPED")
     found = result.estimates[target.estimate]
     if result.void:
         return Outcome(target, found, "VOID")
-    return Outcome(target, found, "PASS" if found.high <= target.at_most else "MISS")
+    return Outcome(target, found, "PASS" if target.is_met(found) else "MISS")

@@ -25,12 +25,12 @@ if command -v apt-get >/dev/null && { [ -z "$as_root" ] || sudo -n true 2>/dev/n
         trap '$as_root rm -f $policy' EXIT INT TERM
         $as_root chmod +x $policy
     fi
-    # postgresql-common must not make a cluster of its own either: nobody here would use it.
+    said=$(mktemp)
     if ! { $as_root apt-get update -qq && $as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
-        apt-get install -y -qq --no-install-recommends $packages; } >/tmp/install_servers.$$ 2>&1; then
-        tail -5 /tmp/install_servers.$$
+        apt-get install -y -qq --no-install-recommends $packages; } >"$said" 2>&1; then
+        tail -5 "$said"
     fi
-    rm -f /tmp/install_servers.$$
+    rm -f "$said"
     PATH="$PATH:$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -Vr | tr '\n' ':')"
     packages=$(missing)
 fi

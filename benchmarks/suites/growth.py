@@ -6,6 +6,10 @@ revocations, on a pure ASGI application and on Starlette.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from logout_middleware.stores import Store
+
 from .. import pair, traffic
 from ..pair import Case, Effort, Result
 from ..stacks import STACKS, filled, seen_before
@@ -20,9 +24,15 @@ BARE, AGAIN = "bare", "bare again"
 
 def run(effort: Effort) -> Result:
     """Measure all sizes against each other, for each stack."""
-    result, gate = Result(NAME), Gate.make()
+    result = Result(NAME)
+    measure({size: filled(size) for size in SIZES}, effort, result)
+    return result
+
+
+def measure(stores: Mapping[int, Store], effort: Effort, result: Result) -> None:
+    """Guarded requests on stores of several sizes; each is compared with the smallest."""
+    gate = Gate.make()
     bearers = [traffic.with_bearer(text) for text in traffic.tokens(effort.tokens)]
-    stores = {size: filled(size) for size in SIZES}
     for stack in STACKS[:2]:
         bare = stack.make()
         cases = [Case(name, stack.turns(bare, bearers)) for name in (BARE, AGAIN)]
@@ -33,13 +43,12 @@ def run(effort: Effort) -> Result:
         rounds = pair.measure(cases, effort)
         result.rounds[stack.name] = rounds
         pair.control(result, rounds, of=stack.name, bare=BARE, again=AGAIN, within=WITHIN)
-        smallest = _named(SIZES[0])
+        smallest = _named(min(stores))
         result.rows += [pair.row(rounds, stack.name, BARE), pair.row(rounds, stack.name, AGAIN, BARE)]
         result.rows += [pair.row(rounds, stack.name, smallest, BARE)]
-        for size in SIZES[1:]:
+        for size in sorted(stores)[1:]:
             result.rows.append(pair.row(rounds, stack.name, _named(size), smallest))
             result.estimates[f"{stack.name}: {_named(size)} / {smallest}"] = pair.ratio(rounds, _named(size), smallest)
-    return result
 
 
 def _named(size: int) -> str:

@@ -15,8 +15,10 @@ function request()
    return requests[turn]
 end
 
-function done(summary)
+function done(summary, latency)
    local errors = summary.errors
    local broken = errors.connect + errors.read + errors.write + errors.timeout
-   io.write(string.format('{"requests": %d, "not_2xx": %d, "broken": %d}\n', summary.requests, errors.status, broken))
+   local line = '{"requests": %d, "seconds": %.6f, "not_2xx": %d, "broken": %d, "p50_ms": %.3f, "p99_ms": %.3f}\n'
+   local p50, p99 = latency:percentile(50) / 1e3, latency:percentile(99) / 1e3
+   io.write(string.format(line, summary.requests, summary.duration / 1e6, errors.status, broken, p50, p99))
 end

@@ -176,7 +176,7 @@ class Process:
         except subprocess.TimeoutExpired:
             self._signal(pids, signal.SIGKILL)
             self._popen.wait()
-        until(lambda: not any(_lives(pid) for pid in pids), "the end of all its processes")
+        until(lambda: not any(lives(pid) for pid in pids), "the end of all its processes")
         _tell_watcher("-", self.pid)
 
     @staticmethod
@@ -222,7 +222,7 @@ def _stands_still(pid: int) -> bool:
     return set(states) <= set("TtZX")
 
 
-def _lives(pid: int) -> bool:
+def lives(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:

@@ -26,24 +26,22 @@ class _Gate:
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
-        self._shut_until: float | None = None
+        self.shut_until: float | None = None
         self._why = ""
 
     def enter(self) -> None:
         """Pass, or StoreError. The first after a rest passes, and shuts the gate behind it until it is done."""
-        if self._shut_until is None:
+        if self.shut_until is None:
             return
         now = self._monotonic()
-        if now < self._shut_until:
+        if now < self.shut_until:
             raise StoreError(f"not asked, because it failed a moment ago: {self._why}")
-        self._shut_until = now + 2 * REST_SECONDS  # Should that one never come back, another one tries.
-
-    def succeeded(self) -> None:
-        self._shut_until = None
+        self.shut_until = now + 2 * REST_SECONDS  # Should that one never come back, another one tries.
 
     def failed(self, error: StoreError) -> None:
+        """Shut, unless the store answered at once: that it has forgotten is an answer, and must be heard each time."""
         self._why = str(error)
-        self._shut_until = self._monotonic() + REST_SECONDS
+        self.shut_until = None if isinstance(error, StoreForgot) else self._monotonic() + REST_SECONDS
 
 
 class Breaker:
@@ -58,25 +56,32 @@ class Breaker:
 
     async def find(self, keys: Sequence[bytes]) -> Sequence[Revocation]:
         """See Store.find."""
-        return await self._through(self._reads, lambda: self.inner.find(keys))
-
-    async def add(self, revocations: Sequence[Revocation]) -> Outcome:
-        """See Store.add."""
-        return await self._through(self._writes, lambda: self.inner.add(revocations))
-
-    async def hit(self, key: bytes, window: float) -> Count:
-        """See Store.hit."""
-        return await self._through(self._writes, lambda: self.inner.hit(key, window))
-
-    async def _through(self, gate: _Gate, ask: Callable[[], Awaitable[T]]) -> T:
-        gate.enter()
+        # Each guarded request of a strict store comes through here: no call more than it needs.
+        gate = self._reads
+        if gate.shut_until is not None:
+            gate.enter()
         try:
-            answer = await ask()
-        except StoreForgot:
-            gate.succeeded()  # It answered at once, and that answer must be heard: no rest.
-            raise
+            found = await self.inner.find(keys)
         except StoreError as error:
             gate.failed(error)
             raise
-        gate.succeeded()
-        return answer
+        gate.shut_until = None
+        return found
+
+    async def add(self, revocations: Sequence[Revocation]) -> Outcome:
+        """See Store.add."""
+        return await self._write(lambda: self.inner.add(revocations))
+
+    async def hit(self, key: bytes, window: float) -> Count:
+        """See Store.hit."""
+        return await self._write(lambda: self.inner.hit(key, window))
+
+    async def _write(self, ask: Callable[[], Awaitable[T]]) -> T:
+        self._writes.enter()
+        try:
+            done = await ask()
+        except StoreError as error:
+            self._writes.failed(error)
+            raise
+        self._writes.shut_until = None
+        return done
