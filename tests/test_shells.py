@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from typing import Any
 from wsgiref.validate import validator
@@ -20,8 +21,9 @@ from logout_middleware import BlockingLogout, ConfigurationError, Logout
 from logout_middleware.asgi import LogoutEndpoints as AsgiEndpoints
 from logout_middleware.asgi import LogoutMiddleware as AsgiMiddleware
 from logout_middleware.colour import finish, run_blocking
-from logout_middleware.flows.guard import Decision, Known, KnownHeaders
+from logout_middleware.flows.guard import Known, KnownHeaders
 from logout_middleware.rules.http import Response
+from logout_middleware.rules.identity import Identity
 from logout_middleware.wsgi import LogoutEndpoints as WsgiEndpoints
 from logout_middleware.wsgi import LogoutMiddleware as WsgiMiddleware
 from logout_middleware.wsgi import send_response
@@ -199,16 +201,46 @@ def test_a_client_that_hangs_up_cannot_undo_its_own_logout() -> None:
 
 def test_headers_are_forgotten_by_the_generation_and_used_ones_stay() -> None:
     """Memory is bounded; who comes again stays known."""
-    known = KnownHeaders(size=2)
-    entries = {name: Known(1.0, (), Decision()) for name in "abcde"}
-    for name in "ab":
-        known.remember(name, entries[name])
-    known.remember("c", entries["c"])
+    headers = KnownHeaders(size=2)
+    entries = {name: Known(float(number), (name.encode(),), None) for number, name in enumerate("abcde")}
+    for name in "abc":
+        headers.remember(name, entries[name])
 
-    assert known.young == {"c": entries["c"]}
-    assert known.recall("a") is entries["a"]
-    known.remember("d", entries["d"])
-    assert known.recall("b") is None
-    assert known.recall("a") is entries["a"]
-    known.forget_all()
-    assert known.recall("a") is None
+    assert len(headers) == 3
+    assert headers.ready == {"c": entries["c"]}
+    assert headers.recall("a") is not None
+    headers.remember("d", entries["d"])
+    assert headers.recall("b") is None
+    assert headers.recall("a") is not None
+    headers.forget_all()
+    assert headers.recall("a") is None
+    assert len(headers) == 0
+
+
+def test_a_header_that_was_packed_away_says_what_it_said() -> None:
+    """Whom it names, until when, and that the store must be asked again."""
+    ann = Identity(b"digest", b"own", user_id="ann", session_id="s1", issued_at=5.5, verified=True, keys=(b"k1", b"k2"))
+    headers = KnownHeaders(ready_size=1)
+    headers.remember("a", Known(9.5, ann.keys, ann, passed_at=7))
+    headers.remember("b", Known(1.0, (), None))
+
+    found = headers.recall("a")
+
+    assert found is not None
+    assert (found.not_after, found.keys, found.identity, found.passed_at) == (9.5, ann.keys, ann, -1)
+
+
+def test_the_garbage_collector_does_not_visit_what_is_packed_away() -> None:
+    """Tens of thousands of remembered logins must not make its pauses longer."""
+    headers = KnownHeaders(ready_size=1)
+    for number in range(2000):
+        ann = Identity(b"digest", b"own", user_id=f"user {number}", keys=(b"k1", f"{number}".encode()))
+        headers.remember(f"{number}", Known(9.5, ann.keys, ann))
+    for _ in range(3):  # a tuple is let go once those in it are
+        gc.collect()
+
+    before = len(gc.get_objects())
+    headers.forget_all()
+    gc.collect()
+
+    assert before - len(gc.get_objects()) < 100

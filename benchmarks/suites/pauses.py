@@ -34,7 +34,7 @@ def run(effort: Effort) -> Result:
             header = f"Bearer {traffic.token(number)}".encode()
             run_blocking(logout.guard.check(header, None))
         after = _pauses(effort.rounds)
-        remembered = len(logout.guard.bearers.young)
+        remembered = len(logout.guard.bearers)
         added = pair.estimate([(late - early) / 1e6 for late, early in zip(after, before, strict=True)])
         result.estimates[f"{size} remembered tokens: pause added, ms"] = added
         lines.append([
