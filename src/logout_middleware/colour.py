@@ -10,10 +10,14 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
+from .errors import StoreError
 from .rules.revocation import Revocation
 from .stores import Changes, Count, Outcome, Store
 
 T = TypeVar("T")
+_WRITE_DEADLINES = 4
+_ANSWER_SECONDS = 0.02
+"""So much later than the store itself, whose own message says more."""
 
 
 def run_blocking(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -54,12 +58,14 @@ async def finish(coroutine: Coroutine[Any, Any, T]) -> T:
 class Threaded:
     """A blocking store for an event loop: what would block it runs in a thread.
 
-    Reads that take microseconds (SQLite's) stay in place; those that cross a network do not.
+    Reads that take microseconds (SQLite's) stay in place; those that cross a network do not. `find_seconds`: how long
+    a read may take, the wait for a free thread included; a write may take four times as long.
     """
 
     durable: bool
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, find_seconds: float | None = None) -> None:
+        self._find_seconds = find_seconds
         self.inner = store
         self.durable, self.writes_block, self.reads_block = store.durable, False, False
         self.version = store.version
@@ -69,11 +75,19 @@ class Threaded:
         """See Store.find."""
         if not self._reads_block:
             return await self.inner.find(keys)
-        return await call_in_thread(lambda: run_blocking(self.inner.find(keys)))
+        return await self._bounded(1, lambda: self.inner.find(keys))
+
+    async def _bounded(self, deadlines: int, ask: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        seconds = self._find_seconds
+        try:
+            async with asyncio.timeout(None if seconds is None else deadlines * seconds + _ANSWER_SECONDS):
+                return await call_in_thread(lambda: run_blocking(ask()))
+        except TimeoutError:
+            raise StoreError("the store did not answer in time, or all threads that could ask it are busy") from None
 
     async def add(self, revocations: Sequence[Revocation]) -> Outcome:
         """See Store.add."""
-        return await call_in_thread(lambda: run_blocking(self.inner.add(revocations)))
+        return await self._bounded(_WRITE_DEADLINES, lambda: self.inner.add(revocations))
 
     async def changes(self, cursor: Any, wait_seconds: float = 0.0) -> Changes:
         """See Store.changes."""
@@ -81,7 +95,7 @@ class Threaded:
 
     async def hit(self, key: bytes, window: float) -> Count:
         """See Store.hit."""
-        return await call_in_thread(lambda: run_blocking(self.inner.hit(key, window)))
+        return await self._bounded(_WRITE_DEADLINES, lambda: self.inner.hit(key, window))
 
     async def purge(self, at_most: int = 500) -> int:
         """See Store.purge."""
@@ -104,7 +118,7 @@ class Threaded:
         await call_in_thread(lambda: run_blocking(self.inner.close()))
 
 
-def fitting(store: Store, *, blocking: bool) -> Store:
+def fitting(store: Store, *, blocking: bool, find_seconds: float | None = None) -> Store:
     """The store for this colour: under an event loop one that blocks is wrapped, elsewhere it is itself."""
     blocks = store.writes_block or store.reads_block
-    return Threaded(store) if blocks and not blocking else store
+    return Threaded(store, find_seconds) if blocks and not blocking else store

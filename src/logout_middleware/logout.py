@@ -191,7 +191,8 @@ class Logout(Parts):
         Nobody knows any more who had logged out, so everybody is logged out, unless `keep_logins`.
         """
         # A store object of its own: it remembers nothing, so nothing contradicts what it finds.
-        store = fitting(open_store(self.settings, self._clock, blocking=self.blocking), blocking=self.blocking)
+        opened = open_store(self.settings, self._clock, blocking=self.blocking, adopting=True)
+        store = fitting(opened, blocking=self.blocking)
         try:
             now = self._clock()
             if not keep_logins:

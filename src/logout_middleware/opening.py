@@ -26,15 +26,17 @@ _log = logging.getLogger("logout_middleware")
 Clock = Callable[[], float]
 
 
-def open_store(settings: LogoutSettings, clock: Clock = time.time, *, blocking: bool = True) -> Store:
-    """The store that LOGOUT_STORE names, alone. ConfigurationError if it cannot be used."""
+def open_store(
+    settings: LogoutSettings, clock: Clock = time.time, *, blocking: bool = True, adopting: bool = False
+) -> Store:
+    """The store that LOGOUT_STORE names, alone; `adopting`: to adopt it. ConfigurationError if it cannot be used."""
     scheme = settings.store.partition(":")[0]
     if scheme in REDIS_SCHEMES:
         from .stores.redis import RedisStore
 
         return RedisStore(
             settings.store, prefix=settings.key_prefix, clock=clock, blocking=blocking,
-            deadline=settings.store_deadline, wait_for_replicas=settings.redis_wait,
+            deadline=settings.store_deadline, wait_for_replicas=settings.redis_wait, adopting=adopting,
         )  # fmt: skip
     if scheme in SQL_SCHEMES:
         from .stores.sql import SqlStore
@@ -64,7 +66,7 @@ def open_stack(settings: LogoutSettings, clock: Clock = time.time, *, blocking: 
             twin.memory = memory  # type: ignore[attr-defined]  # whoever has one has the other
         return twin
 
-    store = fitting(opened, blocking=blocking)
+    store = fitting(opened, blocking=blocking, find_seconds=settings.store_deadline if networked else None)
     if networked:
         store = Breaker(store)
     if networked and settings.max_staleness:

@@ -123,8 +123,21 @@ def revoke() -> None:
     """Log out a token, a session, a user, a client, or everyone. Returns once it is durable."""
 
 
-def _done(what: str, *, printing_json: bool) -> None:
-    _say({"ok": True, "revoked": what}, printing_json=printing_json)
+@contextmanager
+def _revoking(what: str, *, printing_json: bool) -> Iterator[BlockingLogout]:
+    """The Logout of the environment; afterwards it is said how far it got, and exit status 1 if not everywhere."""
+    outcomes = set()
+    with _opened(printing_json=printing_json) as logout:
+        logout.on_event(lambda event: outcomes.add(event.outcome))
+        yield logout
+    if "pending" not in outcomes:
+        return _say({"ok": True, "revoked": what}, printing_json=printing_json)
+    why = (
+        "the store is away: it is in LOGOUT_JOURNAL, in force on this host only, and is delivered by the next process "
+        "that opens this journal; keep one running, or repeat this when the store is back"
+    )
+    _say({"ok": False, "pending": what, "because": why}, printing_json=printing_json)
+    sys.exit(1)
 
 
 @revoke.command("token")
@@ -134,9 +147,8 @@ def _done(what: str, *, printing_json: bool) -> None:
 def revoke_token(token: str, reason: str | None, *, as_json: bool) -> None:
     """TOKEN, and by default its session; `-` (the default) reads it from standard input."""
     text = _token(token)
-    with _opened(printing_json=as_json) as logout:
+    with _revoking("token", printing_json=as_json) as logout:
         logout.revoke_token(text, reason=reason)
-        _done("token", printing_json=as_json)
 
 
 @revoke.command("session")
@@ -146,9 +158,8 @@ def revoke_token(token: str, reason: str | None, *, as_json: bool) -> None:
 @as_json
 def revoke_session(sid: str, issuer: str | None, reason: str | None, *, as_json: bool) -> None:
     """The session with this id: every token and cookie that carries it."""
-    with _opened(printing_json=as_json) as logout:
+    with _revoking(f"session {sid}", printing_json=as_json) as logout:
         logout.revoke_session(sid, issuer=issuer, reason=reason)
-        _done(f"session {sid}", printing_json=as_json)
 
 
 @revoke.command("user")
@@ -163,9 +174,8 @@ def revoke_user(
 ) -> None:
     """All that this user had until now (or BEFORE): every device."""
     moment = _moment(before)
-    with _opened(printing_json=as_json) as logout:
+    with _revoking(f"user {sub}", printing_json=as_json) as logout:
         logout.revoke_user(sub, issuer=issuer, before=moment, keep=keep, reason=reason)
-        _done(f"user {sub}", printing_json=as_json)
 
 
 @revoke.command("client")
@@ -175,9 +185,8 @@ def revoke_user(
 @as_json
 def revoke_client(client_id: str, issuer: str | None, reason: str | None, *, as_json: bool) -> None:
     """All that was issued to this application until now."""
-    with _opened(printing_json=as_json) as logout:
+    with _revoking(f"client {client_id}", printing_json=as_json) as logout:
         logout.revoke_client(client_id, issuer=issuer, reason=reason)
-        _done(f"client {client_id}", printing_json=as_json)
 
 
 @revoke.command("everyone")
@@ -191,9 +200,8 @@ def revoke_everyone(before: str | None, issuer: str | None, reason: str | None, 
     moment = _moment(before)
     if not yes:
         click.confirm("This logs out every user. Go on?", abort=True, err=True)
-    with _opened(printing_json=as_json) as logout:
+    with _revoking("everyone", printing_json=as_json) as logout:
         logout.revoke_everyone(moment, issuer=issuer, reason=reason)
-        _done("everyone", printing_json=as_json)
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -216,6 +216,7 @@ async def revoke_within_limits(
         scope="local" if limited else scope,
         bound=service.settings.revoke_bound,
         caller=service.caller(request),
+        again=() if limited else arrived.dead_by,
     )
     return plan, _fields_of(allowance, wait), limited
 

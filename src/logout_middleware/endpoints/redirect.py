@@ -56,13 +56,16 @@ async def _redirect_logout(service: Service, request: Request) -> Response:
     if token is None:
         refuse_unreadable(arrived)
     if not arrived.live and token is None:
+        await service.logouts.confirm(arrived.dead_by)
         if wanted is None and settings.on_get == "confirm":
             return pages.signed_out(settings.redirect_url, private=_is_private(query))
         return see_other(location, service.deletions(_deletable(service, request, arrived), request))
     if not await _is_intended(service, request, query, arrived, token, wanted):
         return _ask(service, request, query, target, arrived, token)
     if token is not None and token not in arrived.presented:
-        arrived = Arrived((*arrived.presented, token), (*arrived.live, *filter(None, [token.identity])))
+        arrived = Arrived(
+            (*arrived.presented, token), (*arrived.live, *filter(None, [token.identity])), arrived.dead_by
+        )
     _, limits, limited = await revoke_within_limits(service, request, arrived, settings.scope)
     headers = [*limits, *service.deletions(arrived.cookies, request)]
     if limited:

@@ -15,7 +15,7 @@ from ..rules.cookies import GuardedCookie, deletion
 from ..rules.credentials import Ambiguous, Credential
 from ..rules.http import Request, Response, json_response
 from ..rules.identity import Identity
-from ..rules.revocation import is_revoked
+from ..rules.revocation import Revocation, is_revoked
 from ..settings import LogoutSettings
 from ..stores import Store
 from .limits import Limiter
@@ -24,10 +24,11 @@ from .links import Links
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """What a request to an endpoint carries: everything presented, and which of it is alive."""
+    """What a request to an endpoint carries: all presented, what of it is alive, and by what the rest is dead."""
 
     presented: tuple[Presented, ...]
     live: tuple[Identity, ...]
+    dead_by: tuple[Revocation, ...] = ()
 
     @property
     def cookies(self) -> tuple[GuardedCookie, ...]:
@@ -71,8 +72,12 @@ class Service:
             presented.append(await self.identifier.token(Credential("body", name, text)))
         identities = [each.identity for each in presented if each.identity is not None]
         records = await self.logouts.known_of(identities)
-        live = tuple(each for each in identities if is_revoked(each, records) is None)
-        return Arrived(tuple(presented), live)
+        refusing = [(each, is_revoked(each, records)) for each in identities]
+        return Arrived(
+            tuple(presented),
+            tuple(each for each, record in refusing if record is None),
+            tuple(record for _, record in refusing if record is not None),
+        )
 
     def is_proven(self, text: str | None, identities: Collection[Identity], target: str | None) -> bool:
         """Is this a proof for every one of these? One for another session, or for a token beside it, is none."""

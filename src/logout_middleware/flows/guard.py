@@ -223,11 +223,17 @@ class Guard:
             presented += [await self.identifier.token(each) for each in others]
             findings = [_Finding(each) for each in presented]
             keys = [key for each in presented if each.identity is not None for key in each.identity.keys]
-            records = await self.store.find(keys)
+        except StoreError as error:
+            return await self._cannot_know(error)
+        try:
+            records: Sequence[Revocation] = await self.store.find(keys)
         except PartlyKnown as error:
             records, away = error.known, error
         except StoreError as error:
-            return await self._cannot_know(error)
+            if self.observe or not self.fail_open:
+                return await self._cannot_know(error)
+            # What is refused whatever the store says is refused without it, too.
+            records, away = (), error
         for finding in findings:
             self._examine(finding, records)
         unknown = [finding.code is None for finding in findings]

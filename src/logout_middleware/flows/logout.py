@@ -52,13 +52,18 @@ class Logouts:
     max_lifetime: float
     leeway: float = 0.0
 
-    async def revoke(self, revocations: Sequence[Revocation], event: LogoutEvent) -> Outcome:
-        """Make these durable, then tell of it. StoreError if that could not be promised; that is told, too."""
+    async def revoke(
+        self, revocations: Sequence[Revocation], event: LogoutEvent, *, again: Sequence[Revocation] = ()
+    ) -> Outcome:
+        """Make these durable, then tell of it. StoreError if that could not be promised; that is told, too.
+
+        `again`: what was found already, and may not be as durable as that yet.
+        """
         keys = tuple(revocation.key.hex() for revocation in revocations)
         outcome = Outcome.DONE
         try:
-            if revocations:
-                outcome = await self.store.add(revocations)
+            if revocations or again:
+                outcome = await self.store.add([*again, *revocations])
         except StoreError as error:
             await self.events.emit(replace(event, kind="store_failed", outcome="failed", keys=keys, detail=str(error)))
             raise
@@ -74,25 +79,34 @@ class Logouts:
         bound: bool = True,
         reason: str = "logout",
         caller: Caller | None = None,
+        again: Sequence[Revocation] = (),
     ) -> Plan:
         """End what these credentials stand for. A dead credential changes nothing, however often it is presented.
 
         Returns once it is durable. `bound`: the session of each verified credential ends with it (REVOKE_BOUND).
+        `again`: records by which others that were presented are dead. They are added once more, because to be found is
+        not to be durable: one may be in the journal only, or wait for its replicas after an answer of 503.
         """
         caller = caller or Caller()
         now = self.clock()
         records = await self.known_of(identities)
-        live = [identity for identity in identities if is_revoked(identity, records) is None]
+        dead_by = [is_revoked(identity, records) for identity in identities]
+        live = [identity for identity, record in zip(identities, dead_by, strict=True) if record is None]
+        again = [*again, *(record for record in dead_by if record is not None)]
         plan = self.plan(live, scope=scope, bound=bound, reason=reason, now=now)
         event = LogoutEvent(
             kind="logout", outcome="done" if plan.revocations else "nothing", time=now, user=plan.user,
             session=plan.session, scope=scope, reason=reason, client_address=caller.address,
             user_agent=caller.user_agent,
         )  # fmt: skip
-        outcome = await self.revoke(plan.revocations, event)
+        outcome = await self.revoke(plan.revocations, event, again=again)
         if plan.unavailable:
             await self.events.emit(replace(event, kind="scope_refused", outcome="refused"))
         return replace(plan, outcome=outcome)
+
+    async def confirm(self, records: Sequence[Revocation]) -> Outcome:
+        """Add once more what was found: to be found is not to be durable, and a logout may be repeated for a 503."""
+        return await self.store.add(records) if records else Outcome.DONE
 
     async def known_of(self, identities: Sequence[Identity]) -> Sequence[Revocation]:
         """The revocations of these, as far as they can be known: while the store is away a login is taken for alive.
@@ -123,16 +137,18 @@ class Logouts:
         def add(revocation: Revocation) -> None:
             found[revocation.key, revocation.keep] = revocation
 
-        if own:
-            for identity in live:
-                add(self.own(identity, reason=reason, now=now))
-            for key in sessions if bound or scope != "local" else ():
-                add(Revocation(key, FOREVER, self.lasting(now), reason))
+        # In this order, which is the store's: a logout that failed half-way leaves the credential itself alive, and can
+        # be asked for again.
         if scope != "local":
             keep = frozenset(filter(None, (self.keep_key(each) for each in verified))) if scope == "others" else None
             for key in users:
                 # Within the leeway an issuer's clock may be ahead of ours, and its old tokens with it.
                 add(self.cut_off(key, before=now + self.leeway, keep=keep or frozenset(), reason=reason, now=now))
+        if own:
+            for key in sessions if bound or scope != "local" else ():
+                add(Revocation(key, FOREVER, self.lasting(now), reason))
+            for identity in live:
+                add(self.own(identity, reason=reason, now=now))
         foremost = next(iter([*lasting, *verified]), None)
         return Plan(
             tuple(found.values()),

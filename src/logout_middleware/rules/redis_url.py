@@ -79,6 +79,8 @@ def parse_redis_url(text: str) -> RedisUrl:
         raise ValueError(f"a Redis URL begins with one of {', '.join(f'{name}://' for name in _KINDS)}")
     # The scheme is replaced because urlsplit treats some that it knows in their own way.
     split = urlsplit(f"redis://{rest}")
+    if _is_torn(split, kind):
+        raise ValueError("a user name or password ends the address early; write %2F for '/' and %3F for '?' in it")
     options = _options(split.query, kind)
     if split.fragment:
         raise ValueError("'#' ends the URL early; write %23 in a password")
@@ -99,6 +101,14 @@ def parse_redis_url(text: str) -> RedisUrl:
         scheme.lower() == "rediss" or _truth(options.pop("ssl", "false"), "ssl"),
         tuple((name, _ssl_option(name, value)) for name, value in sorted(options.items())),
     )  # fmt: skip
+
+
+def _is_torn(split: SplitResult, kind: str) -> bool:
+    """Is what should be before the host behind it, because of a sign in a password? Then it must not be repeated."""
+    if kind == "unix" or "@" in split.netloc:
+        return False
+    unknown = any(name not in _ALLOWED[kind] for name, _ in parse_qsl(split.query, keep_blank_values=True))
+    return "@" in split.path or ("@" in split.query and unknown)
 
 
 def _options(query: str, kind: str) -> dict[str, str]:
@@ -125,8 +135,9 @@ def _address(host: str, default_port: int) -> Address:
     try:
         split = urlsplit(f"//{host}")
         name, port = split.hostname, split.port
-    except ValueError as error:
-        raise ValueError(f"{host!r} is not host:port ({error})") from None
+    except ValueError:
+        # What follows the colon may be a password whose '@' is missing.
+        raise ValueError(f"what begins with {host.partition(':')[0]!r} is not host:port") from None
     if not name or split.path or "@" in host:
         raise ValueError("a host is missing; write redis://host:6379/0")
     return Address(name, port or default_port)

@@ -45,25 +45,26 @@ class _Proof(NamedTuple):
 class RedisStore:
     """Revocations in Redis. `blocking` False: its methods are awaited, and never block.
 
-    `deadline` bounds a `find` in seconds, whatever it waits for; a write may take four times as long.
+    `deadline` bounds a `find` in seconds, whatever it waits for; a write may take four times as long. `adopting`: it
+    will be adopted, so that a part of it is missing is no reason not to write to it.
     """
 
     durable = True
 
     def __init__(
         self, url: str, *, prefix: str = "logout:", clock: Callable[[], float] = time.time, blocking: bool,
-        deadline: float = 0.25, wait_for_replicas: int = 0,
+        deadline: float = 0.25, wait_for_replicas: int = 0, adopting: bool = False,
     ) -> None:  # fmt: skip
         self._url = parse_redis_url(url)
         self._prefix, self._clock, self._blocking = prefix, clock, blocking
-        self.deadline, self.wait_for_replicas = deadline, wait_for_replicas
+        self.deadline, self.wait_for_replicas, self._adopting = deadline, wait_for_replicas, adopting
         self.name = str(self._url)
         self.writes_block = self.reads_block = blocking
         self.nodes = nodes_of(self._url, prefix=prefix, blocking=blocking, deadline=deadline)
         self.memory = Memory(str(self._url))
         self.tags = [tag(prefix, part) for part in range(PARTS)]
         self._states = [f"{name}state" for name in self.tags]
-        self._raw: dict[int, bytes] = {}
+        self._raw: dict[int, tuple[bytes, Mark]] = {}
         self._proof = _Proof(frozenset(), {})
         self._met = False
         self._closed = False
@@ -88,7 +89,14 @@ class RedisStore:
 
     def proof(self) -> _Proof:
         """To be taken before a question is sent, and handed to `prove` with the answer."""
+        if self._proof.seen is not self.memory.snapshot():
+            self._renew_proof()  # Another store object has the same memory, and taught it.
         return self._proof
+
+    def _renew_proof(self) -> None:
+        seen = self.memory.snapshot()
+        # Only the newest is worth a short cut.
+        self._proof = _Proof(frozenset(raw for part, (raw, mark) in self._raw.items() if seen.get(part) == mark), seen)
 
     def prove(self, marks: Iterable[bytes], proof: _Proof) -> None:
         """StoreForgot if these marks contradict what was known."""
@@ -101,16 +109,18 @@ class RedisStore:
         """The same for one; `sure`: so many changes are known to be confirmed."""
         mark = found.mark(sure)
         self.memory.check(found.part, mark, has=found.seq, known=proof.seen)
-        seen = self.memory.snapshot()
-        # Only the newest is worth a short cut: an answer that was under way for longer must not replace it.
-        if mark is not None and seen[found.part] == mark:
-            self._raw = {**self._raw, found.part: found.raw}
-        self._proof = _Proof(frozenset(self._raw.values()), seen)
+        if mark is None:
+            # It has been met, so it had one, even if nobody remembers it.
+            raise StoreError(f"the store {self._url} was emptied just now; try again")
+        # An answer that was under way for longer must not replace a newer one.
+        if self.memory.seen(found.part) == mark:
+            self._raw = {**self._raw, found.part: (found.raw, mark)}
+        self._renew_proof()
 
     async def _meet(self, until: float) -> None:
         """Before the first question of this process: read every mark, and make them in a store that is new."""
         # What an earlier process had seen counts as known (Memory.restore).
-        proof = self._proof._replace(seen=self.memory.snapshot())
+        proof = self.proof()
         found = await self.read_marks(until)
         # All are made before anything is added, so a store of which only a part is empty has lost that part; unless
         # another process has just made it, and one node was asked before and another one after that.
@@ -119,7 +129,7 @@ class RedisStore:
         missing = [mark.part for mark in found if mark.id is None]
         for part in missing:
             self.memory.check(part, None, known=proof.seen)
-        if _partly(found):
+        if _partly(found) and not self._adopting:
             raise StoreForgot(f"the store {self._url} has forgotten a part: {REMEDY}")
         if missing:
             found = await self._create(missing, until) + [mark for mark in found if mark.id is not None]
@@ -145,7 +155,7 @@ class RedisStore:
         """A new id for every partition, which others accept because it is younger; see Store.adopt."""
         until = self._until()
         newest = max((mark.adopted_at for mark in self.memory.snapshot().values()), default=0)
-        proof = self._proof
+        proof = self.proof()
         for mark in await self._create(_ALL, until, max(int(self._clock()), newest + 1)):
             self.prove_one(mark, proof)
         self._met = True
@@ -177,7 +187,7 @@ class RedisStore:
     async def _look(self, keys: Sequence[bytes], until: float) -> Found:
         if not self._met:
             await self._meet(until)
-        proof = self._proof
+        proof = self.proof()
         marks: list[bytes] = []
         found: dict[bytes, bytes] = {}
         replies, _ = await self.nodes.ask(self._questions(keys), until)
@@ -221,19 +231,25 @@ class RedisStore:
     async def _add(self, rows: Sequence[tuple[bytes, bytes]], until: float) -> None:
         groups: dict[int, list[bytes]] = {}
         for key, packed in rows:
-            groups.setdefault(part_of(key), []).extend((key, packed))
+            # Where its last record is: what is added last may only be there once all before it is.
+            members = groups.pop(part_of(key), [])
+            groups[part_of(key)] = [*members, key, packed]
         limit, word = DOUBLE.pack(self._clock() - PURGE_DELAY), os.urandom(4).hex()
+        proof = self.proof()
         commands = [
-            (part, ADD(self._states[part], self.tags[part], part, limit, word, self.wait_for_replicas, *members))
+            (part, ADD(self._states[part], self.tags[part], part, limit, word, self.wait_for_replicas,
+                       *_known(proof.seen.get(part)), *members))
             for part, members in groups.items()
-        ]
-        proof = self._proof
-        replies, confirmed = await self.nodes.ask(commands, until, self._wait(until))
-        marks = [RawMark.of(raw) for raw in replies]
-        for mark in marks:
-            self.prove_one(mark, proof)
-        if self.wait_for_replicas:
-            await self._confirm(marks, min(confirmed), until, proof)
+        ]  # fmt: skip
+        # One server does them in their order; the nodes of a Cluster must be asked in turn.
+        steps = [[command] for command in commands] if self.nodes.cluster else [commands]
+        for step in steps:
+            replies, confirmed = await self.nodes.ask(step, until, self._wait(until))
+            marks = [RawMark.of(raw) for raw in replies]
+            for mark in marks:
+                self.prove_one(mark, proof)
+            if self.wait_for_replicas:
+                await self._confirm(marks, min(confirmed), until, proof)
 
     def _wait(self, until: float) -> Command | None:
         if not self.wait_for_replicas:
@@ -306,6 +322,10 @@ class RedisStore:
 def _partly(marks: Sequence[RawMark]) -> bool:
     """Do some parts have changes while others do not even exist?"""
     return any(mark.id is None for mark in marks) and any(mark.seq for mark in marks)
+
+
+def _known(mark: Mark | None) -> tuple[str, int, int]:
+    return (mark.id, mark.adopted_at, mark.changes) if mark is not None else ("", 0, 0)
 
 
 def _joined(keys: Sequence[bytes]) -> bytes:

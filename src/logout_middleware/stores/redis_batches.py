@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from ..errors import StoreError
 
 Found = Mapping[bytes, bytes]
-_Waiting = list[tuple[Sequence[bytes], "asyncio.Future[Found]"]]
+_Waiting = list[tuple[Sequence[bytes], "asyncio.Future[Found]", float]]
 
 _AT_ONCE = 4
 _CALLERS = 256
@@ -33,20 +33,16 @@ class Batches:
         self.pid = os.getpid()
         self._loop, self._look, self._deadline = loop, look, deadline
         self._waiting: _Waiting = []
-        self._until = 0.0
         self._running = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
     def find(self, keys: Sequence[bytes]) -> asyncio.Future[Found]:
         """To be awaited: what was found, of these keys and of others."""
         future: asyncio.Future[Found] = self._loop.create_future()
-        if not self._waiting:
-            # The deadline of whoever waits longest is that of all who share the question.
-            self._until = time.monotonic() + self._deadline
-            if self._running < _AT_ONCE:
-                self._running += 1
-                self._loop.call_soon(self._start)
-        self._waiting.append((keys, future))
+        if not self._waiting and self._running < _AT_ONCE:
+            self._running += 1
+            self._loop.call_soon(self._start)
+        self._waiting.append((keys, future, time.monotonic() + self._deadline))
         return future
 
     def _start(self) -> None:
@@ -58,7 +54,8 @@ class Batches:
         try:
             while self._waiting:
                 batch, self._waiting = self._waiting[:_CALLERS], self._waiting[_CALLERS:]
-                await self._answer(batch, self._until)
+                # The deadline of whoever waits longest is that of all who share the question.
+                await self._answer(batch, batch[0][2])
         except asyncio.CancelledError:
             _fail(self._waiting, StoreError("the event loop is ending"))
             raise
@@ -68,7 +65,7 @@ class Batches:
 
     async def _answer(self, batch: _Waiting, until: float) -> None:
         # Whoever was cancelled meanwhile is not asked for.
-        wanted = {key: None for keys, future in batch if not future.done() for key in keys}
+        wanted = {key: None for keys, future, _ in batch if not future.done() for key in keys}
         if not wanted:
             return
         try:
@@ -80,13 +77,13 @@ class Batches:
         except Exception as error:  # noqa: BLE001
             _fail(batch, error)
             return
-        for _, future in batch:
+        for _, future, _ in batch:
             if not future.done():
                 future.set_result(found)
 
 
 def _fail(batch: _Waiting, error: Exception) -> None:
-    for _, future in batch:
+    for _, future, _ in batch:
         if not future.done():
             # One for each: a traceback grows in every task that raises it.
             own = type(error)(str(error)) if isinstance(error, StoreError) else StoreError(str(error))

@@ -59,7 +59,8 @@ class BlockingLines:
                 try:
                     line = lines[address] = self._take(address, until)
                     line.send_packed_command(line.pack_commands(requests[address]), check_health=False)
-                except (RedisError, OSError, TimeoutError) as error:
+                # UnicodeError: a host that cannot be a name.
+                except (RedisError, OSError, TimeoutError, UnicodeError) as error:
                     answers[address] = NoAnswer(str(error))
             for address, line in lines.items():
                 if address not in answers:

@@ -4,7 +4,7 @@ Keys are spread over 16 partitions, by their first byte. All keys of a partition
 
     …:state     a hash: id and adopted_at (the mark), seq (changes so far), sure (those that replicas confirmed),
                 last (a random word of the last change), count (records)
-    …:feed      a stream of changes, ids seq-0: its last words of before and after, the key and its records
+    …:feed      a stream of changes, ids seq-0: its last words of before and after, the key and what is new of it
     …:b:<4 hex> buckets: hashes from the last 14 bytes of a key to its records, which Redis keeps in one compact
                 block each; the 4 digits are the first 2 bytes of the key
     …:h:<key>   a counter for `hit`
@@ -213,16 +213,21 @@ ADD = Script(
     + _RECORDS
     + f"""
 local base, part, limit, word, replicas = ARGV[1], ARGV[2], struct.unpack('<d', ARGV[3]), ARGV[4], ARGV[5]
-local state = redis.call('HMGET', base .. 'state', 'id', 'seq', 'last')
+local known, adopted_at, changes = ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8])
+local state = redis.call('HMGET', base .. 'state', 'id', 'seq', 'last', 'adopted_at')
 if not state[1] then return part end
+-- As Memory.check: to count on from a number that fell would hide that it fell.
+if known ~= '' and tonumber(state[4]) <= adopted_at and (state[1] ~= known or tonumber(state[2]) < changes) then
+  return mark(base, part)
+end
 local seq, last, count, changed = tonumber(state[2]), state[3], 0, false
-for at = 6, #ARGV, 2 do
+for at = 9, #ARGV, 2 do
   local key, new = ARGV[at], ARGV[at + 1]
   local name, field = bucket(base, byte(key, 1, 2)), sub(key, 3)
   local old = redis.call('HGET', name, field)
-  local value = new
+  local value, news = new, new
   if old and old ~= new then
-    local records = all(old)
+    local records, merged = all(old), {{}}
     local before = #records
     for _, r in ipairs(all(new)) do
       local place = #records + 1
@@ -230,8 +235,9 @@ for at = 6, #ARGV, 2 do
         if other.keep == r.keep then place = i end
       end
       records[place] = records[place] and merge(records[place], r) or r
+      merged[#merged + 1] = records[place]
     end
-    value, count = join(records), count + #records - before
+    value, news, count = join(records), join(merged), count + #records - before
   elseif not old then
     count = count + (#new <= 4 and 1 or #all(new))
   end
@@ -239,7 +245,7 @@ for at = 6, #ARGV, 2 do
     redis.call('HSET', name, field, value)
     seq, changed = seq + 1, true
     redis.call('XADD', base .. 'feed', 'MAXLEN', '~', {FEED_LENGTH}, format('%.0f-0', seq), 'r',
-      last .. word .. key .. value)
+      last .. word .. key .. news)
     last = word
     -- Each time in a small bucket, now and then in a large one: what ended goes as fast as new records come.
     if seq % 8 == 0 or redis.call('HLEN', name) <= 32 then
@@ -258,7 +264,9 @@ if count ~= 0 or replicas ~= '0' then redis.call('HINCRBY', base .. 'state', 'co
 return mark(base, part)
 """
 )
-"""tag, partition, limit, word, replicas, then keys and records → the mark."""
+"""tag, partition, limit, word, replicas, the known id, adopted_at and changes, then keys and records → the mark.
+
+Nothing is done where there is no mark, or none that follows the known one."""
 
 SURE = Script(
     """

@@ -330,7 +330,7 @@ class SqlStore:
     async def check(self) -> dict[str, str]:
         """What the server promises, asked for real; proves that it can be written. ConfigurationError: E301, E313."""
         try:
-            found = self._ask("check", _OPERATOR_SECONDS, self._describe)
+            found = self._ask("check", _SETUP_SECONDS, self._describe)
         except StoreError as error:
             if isinstance(error.__cause__, ConfigurationError):
                 raise error.__cause__ from None
@@ -362,6 +362,12 @@ def _open_server(address: SqlAddress, prefix: str, write_seconds: float) -> Serv
         return MySql(address, names, write_seconds)
     except ImportError as error:
         raise missing_extra(address.kind) from error
+    # The driver's own, of its own type, about an option it does not know or cannot use.
+    except Exception as error:
+        raise ConfigurationError(
+            f"E312 LOGOUT_STORE: the driver refuses an option of {address.shown}: {_said(error)}; "
+            "correct what follows '?'"
+        ) from error
 
 
 def _said(error: Exception) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pymysql
 from pymysql.connections import Connection
-from pymysql.constants import CLIENT, ER
+from pymysql.constants import CLIENT, CR, ER
 
 from .epoch import Mark
 from .sql_schema import SCHEMA_VERSION, Names, SqlAddress, ddl_statements
@@ -23,6 +23,11 @@ from .sql_server import After, FullRow, NewRow, Page, State, clock_finding, foll
 _POLL_SECONDS = 0.01
 _SLACK_SECONDS = 0.005
 _FALSE = (0, "0", "OFF", "", None)
+_OURS = (
+    "client_flag", "autocommit", "sql_mode", "init_command", "cursorclass", "connect_timeout", "defer_connect",
+    "read_timeout", "write_timeout",
+)  # fmt: skip
+"""Options that this store sets itself."""
 
 
 class BoundedConnection(Connection):
@@ -52,8 +57,10 @@ class MySql:
         self._names = names
         self._write_seconds = write_seconds
         _, self._options = address.url.get_dialect()().create_connect_args(address.url)
-        for replaced in ("client_flag", "autocommit", "sql_mode", "init_command", "cursorclass"):
+        for replaced in _OURS:
             self._options.pop(replaced, None)
+        # Asks nobody; raises what PyMySQL has against the options.
+        BoundedConnection(**self._options, defer_connect=True)
         # Two columns: to read what describes a column costs the driver more than the column.
         self._selected = (
             "SELECT CONCAT_WS(' ', s.id, s.adopted_at, s.seq, @@global.read_only), IF(r.seq IS NULL, NULL, "
@@ -80,7 +87,10 @@ class MySql:
             init_command=f"SET SESSION innodb_lock_wait_timeout = {max(1, math.ceil(self._write_seconds))}",
         )  # fmt: skip
         connection.bound(ends)
-        connection.connect()
+        try:
+            connection.connect()
+        except UnicodeError as error:  # a host that cannot be a name
+            raise pymysql.OperationalError(CR.CR_UNKNOWN_HOST, f"the host cannot be a name: {error}") from error
         return connection
 
     def is_lost(self, connection: BoundedConnection) -> bool:
