@@ -12,6 +12,8 @@ from typing import Any
 
 import jwt
 import pytest
+import redis as redis_client
+import sqlalchemy
 from click.testing import CliRunner
 
 from logout_middleware import BlockingLogout, ConfigurationError, Logout
@@ -23,6 +25,7 @@ from logout_middleware.rules.revocation import FOREVER, Revocation, key_of
 from logout_middleware.stores import Outcome, StoreForgot
 from logout_middleware.stores.redis import RedisStore
 from logout_middleware.stores.sql import SqlStore
+from logout_middleware.stores.sql_schema import table_names
 from logout_middleware.wsgi import LogoutMiddleware as WsgiMiddleware
 
 from .. import services
@@ -376,3 +379,50 @@ def test_a_user_who_ends_other_sessions_again_and_again_does_not_fill_the_feed(s
 
     assert len(found) == 600
     assert used < 200_000
+
+
+@pytest.mark.parametrize("kind", ["redis", "postgresql", "mariadb"])
+def test_whoever_sees_that_changes_are_missing_tells_those_who_had_seen_less(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    """Else a worker that knew of fewer would go on logging out, until the count hid from all what was lost."""
+    fixture = {"redis": "redis_server", "postgresql": "postgres_server", "mariadb": "mariadb_server"}[kind]
+    url, prefix = request.getfixturevalue(fixture).url, f"p{time.monotonic_ns()}:"
+    names = names_of_part(3)
+
+    def open_store() -> Any:
+        return RedisStore(url, prefix=prefix, blocking=True) if kind == "redis" else SqlStore(url, prefix=prefix)
+
+    writer, knows_less = open_store(), open_store()
+    first, second, third, late = (revoked(next(names)) for _ in range(4))
+    run_blocking(writer.add([first]))
+    assert len(run_blocking(knows_less.find([first.key]))) == 1
+    run_blocking(writer.add([second]))
+    run_blocking(writer.add([third]))
+    _take_back(kind, url, writer, prefix)
+
+    assert len(run_blocking(knows_less.find([first.key]))) == 1
+    with pytest.raises(StoreForgot):
+        run_blocking(writer.find([third.key]))
+    for store in (writer, knows_less):
+        with pytest.raises(StoreForgot):
+            run_blocking(store.add([late]))
+        with pytest.raises(StoreForgot):
+            run_blocking(store.find([first.key]))
+    run_blocking(writer.adopt())
+    assert len(run_blocking(knows_less.find([first.key]))) == 1
+    for store in (writer, knows_less):
+        run_blocking(store.close())
+
+
+def _take_back(kind: str, url: str, store: Any, prefix: str) -> None:
+    """What an old copy, or a fail-over, makes of it: the changes after the first are gone."""
+    if kind == "redis":
+        client = redis_client.Redis.from_url(url)
+        client.hset(f"{{{prefix}3}}:state", mapping={"seq": 1, "sure": 1})
+        client.close()
+        return
+    engine = sqlalchemy.create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(sqlalchemy.text(f"UPDATE {table_names(prefix).state} SET seq = 1"))
+    engine.dispose()

@@ -11,6 +11,7 @@ What is stored, and the scripts: redis_scripts.py. Servers: redis_nodes.py. Conn
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -27,12 +28,13 @@ from .redis_feed import read_feed
 from .redis_lines import Command
 from .redis_nodes import nodes_of
 from .redis_packing import DOUBLE, PARTS, RawMark, pack, part_of, tag, unpack
-from .redis_scripts import ADD, BUCKETS, CREATE, FIND, HIT, MARKS, PURGE, SURE
+from .redis_scripts import ADD, BUCKETS, CREATE, DISOWN, FIND, HIT, MARKS, PURGE, SURE
 
 _ALL = tuple(range(PARTS))
 _WRITE_DEADLINES = 4
 _AT_ONCE = 250
 _HIT_KEPT_MILLISECONDS = 60_000
+_DISOWN_SECONDS = 1.0
 
 
 class _Proof(NamedTuple):
@@ -69,6 +71,7 @@ class RedisStore:
         self._met = False
         self._closed = False
         self._purge_at = (0, 0)
+        self._disown_at = 0.0
         self._batches: dict[asyncio.AbstractEventLoop, Batches] = {}
 
     def version(self) -> int | None:
@@ -116,6 +119,18 @@ class RedisStore:
         if self.memory.seen(found.part) == mark:
             self._raw = {**self._raw, found.part: (found.raw, mark)}
         self._renew_proof()
+
+    async def _disown(self) -> None:
+        """Have every process notice, those too that had seen less, before new changes hide that some are missing."""
+        if time.monotonic() < self._disown_at:
+            return
+        self._disown_at, another = time.monotonic() + _DISOWN_SECONDS, new_id()
+        commands = [
+            (part, DISOWN(self._states[part], self.tags[part], mark.id, mark.changes, another))
+            for part, mark in self.memory.snapshot().items()
+        ]
+        with contextlib.suppress(StoreError):
+            await self.nodes.ask(commands, self._until())
 
     async def _meet(self, until: float) -> None:
         """Before the first question of this process: read every mark, and make them in a store that is new."""
@@ -195,7 +210,11 @@ class RedisStore:
             marks += reply[0]
             if reply[1]:
                 found.update(zip(reply[1][::2], reply[1][1::2], strict=True))
-        self.prove(marks, proof)
+        try:
+            self.prove(marks, proof)
+        except StoreForgot:
+            await self._disown()
+            raise
         return found
 
     def _questions(self, keys: Sequence[bytes]) -> list[tuple[int, Command]]:
@@ -214,7 +233,11 @@ class RedisStore:
             raise StoreError("the feed is read by a thread of its own: open the store with blocking=True")
         if not self._met:
             await self._meet(until)
-        return await read_feed(self, cursor, wait_seconds, until)
+        try:
+            return await read_feed(self, cursor, wait_seconds, until)
+        except StoreForgot:
+            await self._disown()
+            raise
 
     # ---- writing ---------------------------------------------------------------------------------------
 
@@ -224,8 +247,12 @@ class RedisStore:
         if not self._met:
             await self._meet(until)
         rows = _packed(revocations)
-        for start in range(0, len(rows), _AT_ONCE * PARTS):
-            await self._add(rows[start : start + _AT_ONCE * PARTS], until)
+        try:
+            for start in range(0, len(rows), _AT_ONCE * PARTS):
+                await self._add(rows[start : start + _AT_ONCE * PARTS], until)
+        except StoreForgot:
+            await self._disown()
+            raise
         return Outcome.DONE
 
     async def _add(self, rows: Sequence[tuple[bytes, bytes]], until: float) -> None:

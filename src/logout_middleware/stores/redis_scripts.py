@@ -297,6 +297,13 @@ return mark(base, part)
 )
 """tag, partition, id, adopted_at, adopt: a new mark, only if there is none or if adopting → the mark that is there."""
 
+DISOWN = Script("""
+local base, known, changes, id = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
+local state = redis.call('HMGET', base .. 'state', 'id', 'seq')
+if state[1] == known and tonumber(state[2]) < changes then redis.call('HSET', base .. 'state', 'id', id) end
+""")
+"""tag, id, changes, another id: if it is that store with fewer changes, it becomes another, which nobody adopted."""
+
 DUMP = Script(
     _COMMON
     + f"""

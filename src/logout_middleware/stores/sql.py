@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import ConfigurationError, StoreError
 from ..rules.revocation import Revocation, merge
-from . import NOTHING, PURGE_DELAY, Changes, Count, FeedGap, Outcome
+from . import NOTHING, PURGE_DELAY, Changes, Count, FeedGap, Outcome, StoreForgot
 from .epoch import Mark, Memory, new_id
 from .index import pack_keep, unpack_keep
 from .sql_schema import SCHEMA_VERSION, SqlAddress, missing_extra, parse_sql_url, table_names
@@ -147,7 +147,19 @@ class SqlStore:
             if before is None or (found.id == before.id and found.changes >= before.changes):
                 if seen is None or found.id != seen.id or found.changes < seen.changes:
                     return
-        self.memory.check(0, found)
+        try:
+            self.memory.check(0, found)
+        except StoreForgot:
+            if seen is not None and found.id == seen.id:
+                self._disown(seen)
+            raise
+
+    def _disown(self, known: Mark) -> None:
+        """Have every process notice, those too that had seen less, before new changes hide that some are missing."""
+        with contextlib.suppress(StoreError):
+            self._ask("disown", self._deadline, lambda connection, ends: self._server.disown(
+                connection, ends, known, new_id()
+            ))  # fmt: skip
 
     def _prepare(self, connection: Any, ends: float, *, adopting: bool = False) -> None:
         """Once per process: see that the tables are there and of this schema, and make them if nobody knows better."""

@@ -253,6 +253,14 @@ class MySql:
             "seq = GREATEST(VALUES(seq), seq)",
         )  # fmt: skip
 
+    def disown(self, connection: BoundedConnection, ends: float, known: Mark, new_id: str) -> None:
+        """See Server."""
+        self._ask(
+            connection, ends,
+            f"UPDATE {self._names.state} SET id = {_bytes(new_id.encode())} "
+            f"WHERE one = 1 AND id = {_bytes(known.id.encode())} AND seq < {known.changes:d}",
+        )  # fmt: skip
+
     def describe(self, connection: BoundedConnection, ends: float, now: float) -> dict[str, str]:
         """See Server."""
         version, flush, doublewrite, binlog, sync_binlog, read_only, clock = self._ask(

@@ -323,6 +323,14 @@ class PostgreSql:
             (SCHEMA_VERSION, new_id, adopted_at),
         )  # fmt: skip
 
+    def disown(self, connection: BoundedConnection, ends: float, known: Mark, new_id: str) -> None:
+        """See Server."""
+        self._ask(
+            connection, ends,
+            f"UPDATE {self._names.state} SET id = %s WHERE one = 1 AND id = %s AND seq < %s",
+            (new_id, known.id, known.changes),
+        )  # fmt: skip
+
     def describe(self, connection: BoundedConnection, ends: float, now: float) -> dict[str, str]:
         """See Server."""
         names = ("server_version", "fsync", "full_page_writes", "synchronous_commit", "synchronous_standby_names")

@@ -110,6 +110,10 @@ class Server(Protocol):
         """Make the row of state another one, adopted no earlier than this and later than it was."""
         ...
 
+    def disown(self, connection: Any, ends: float, known: Mark, new_id: str) -> None:
+        """If it has fewer changes than `known`, of which it is a copy, make it another one, which nobody adopted."""
+        ...
+
     def hit(self, connection: Any, ends: float, key: bytes, now: float, window: float) -> tuple[float, int]:
         """Count, and return when the window began and the count."""
         ...
