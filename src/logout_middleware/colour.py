@@ -12,10 +12,9 @@ from typing import Any, TypeVar
 
 from .errors import StoreError
 from .rules.revocation import Revocation
-from .stores import Changes, Count, Outcome, Store
+from .stores import WRITE_DEADLINES, Changes, Count, Outcome, Store
 
 T = TypeVar("T")
-_WRITE_DEADLINES = 4
 _ANSWER_SECONDS = 0.02
 """So much later than the store itself, whose own message says more."""
 
@@ -87,7 +86,7 @@ class Threaded:
 
     async def add(self, revocations: Sequence[Revocation]) -> Outcome:
         """See Store.add."""
-        return await self._bounded(_WRITE_DEADLINES, lambda: self.inner.add(revocations))
+        return await self._bounded(WRITE_DEADLINES, lambda: self.inner.add(revocations))
 
     async def changes(self, cursor: Any, wait_seconds: float = 0.0) -> Changes:
         """See Store.changes."""
@@ -95,7 +94,7 @@ class Threaded:
 
     async def hit(self, key: bytes, window: float) -> Count:
         """See Store.hit."""
-        return await self._bounded(_WRITE_DEADLINES, lambda: self.inner.hit(key, window))
+        return await self._bounded(WRITE_DEADLINES, lambda: self.inner.hit(key, window))
 
     async def purge(self, at_most: int = 500) -> int:
         """See Store.purge."""

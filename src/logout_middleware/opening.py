@@ -17,7 +17,7 @@ from collections.abc import Callable
 from .colour import call_here, call_in_thread, fitting, run_blocking
 from .errors import ConfigurationError, StoreError
 from .settings import LogoutSettings
-from .stores import Store
+from .stores import WRITE_DEADLINES, Store
 from .stores.breaker import Breaker
 from .values import REDIS_SCHEMES, SQL_SCHEMES
 
@@ -48,7 +48,10 @@ def open_store(
         return MemoryStore(clock)
     from .stores.sqlite import SqliteStore
 
-    return SqliteStore(settings.store.removeprefix("sqlite:///"), prefix=settings.key_prefix, clock=clock)
+    return SqliteStore(
+        settings.store.removeprefix("sqlite:///"), prefix=settings.key_prefix, clock=clock,
+        write_seconds=WRITE_DEADLINES * settings.store_deadline,
+    )  # fmt: skip
 
 
 def open_stack(settings: LogoutSettings, clock: Clock = time.time, *, blocking: bool) -> Store:

@@ -19,6 +19,7 @@ from . import moments
 from .injuries import prepare_network
 from .judge import Verdict
 from .scenarios import SCENARIOS, Scenario, run
+from .topology import ROOT
 
 HEAD = (
     "| scenario | acked | pending | lost | unrevoked | false_ack | false_401 | other | unavailable | worst staleness "
@@ -36,8 +37,8 @@ def play(scenario: Scenario, *, seconds: float, seed: int, save: Path) -> Verdic
         raise Missing("unshare and ip must be allowed to make a network namespace; on Debian: apt-get install iproute2")
     command = [*prefix, sys.executable, "-m", "tests.faults", "--only", scenario.name, "--json"]
     done = subprocess.run(
-        [*command, "--seconds", str(seconds), "--seed", str(seed), "--save", str(save)],
-        env={**os.environ, "FAULTS_ISOLATED": "1"}, stdout=subprocess.PIPE, text=True, check=True,
+        [*command, "--seconds", str(seconds), "--seed", str(seed), "--save", str(save.absolute())],
+        cwd=ROOT, env={**os.environ, "FAULTS_ISOLATED": "1"}, stdout=subprocess.PIPE, text=True, check=True,
     )  # fmt: skip
     return Verdict(**json.loads(done.stdout))
 

@@ -20,8 +20,9 @@ from logout_middleware import BlockingLogout, ConfigurationError, Logout
 from logout_middleware.cli.commands import root
 from logout_middleware.colour import run_blocking
 from logout_middleware.errors import StoreError
+from logout_middleware.rules.identity import Identity
 from logout_middleware.rules.redis_url import parse_redis_url
-from logout_middleware.rules.revocation import FOREVER, Revocation, key_of
+from logout_middleware.rules.revocation import FOREVER, Revocation, key_of, refusing
 from logout_middleware.stores import Outcome, StoreForgot
 from logout_middleware.stores.redis import RedisStore
 from logout_middleware.stores.sql import SqlStore
@@ -426,3 +427,14 @@ def _take_back(kind: str, url: str, store: Any, prefix: str) -> None:
     with engine.begin() as connection:
         connection.execute(sqlalchemy.text(f"UPDATE {table_names(prefix).state} SET seq = 1"))
     engine.dispose()
+
+
+def test_what_a_repeated_logout_confirms_is_all_that_refuses_it_the_widest_first() -> None:
+    """Its own key alone would acknowledge it while its session, or its user's cut-off, waits for a replica."""
+    keys = (key("own"), key("session"), key("user"))
+    ann = Identity(b"digest", keys[0], issued_at=5.0, keys=keys)
+    own, session, user = (Revocation(each, FOREVER, 4e9) for each in keys)
+    spared = Revocation(keys[2], FOREVER, 4e9, keep=frozenset({keys[1]}))
+    later = Revocation(keys[2], 4.0, 4e9)
+
+    assert refusing(ann, [own, spared, later, session, user]) == [user, session, own]

@@ -15,7 +15,7 @@ from ..rules.cookies import GuardedCookie, deletion
 from ..rules.credentials import Ambiguous, Credential
 from ..rules.http import Request, Response, json_response
 from ..rules.identity import Identity
-from ..rules.revocation import Revocation, is_revoked
+from ..rules.revocation import Revocation, refusing
 from ..settings import LogoutSettings
 from ..stores import Store
 from .limits import Limiter
@@ -72,11 +72,11 @@ class Service:
             presented.append(await self.identifier.token(Credential("body", name, text)))
         identities = [each.identity for each in presented if each.identity is not None]
         records = await self.logouts.known_of(identities)
-        refusing = [(each, is_revoked(each, records)) for each in identities]
+        found = [(each, refusing(each, records)) for each in identities]
         return Arrived(
             tuple(presented),
-            tuple(each for each, record in refusing if record is None),
-            tuple(record for _, record in refusing if record is not None),
+            tuple(each for each, by in found if not by),
+            tuple(record for _, by in found for record in by),
         )
 
     def is_proven(self, text: str | None, identities: Collection[Identity], target: str | None) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from ..errors import StoreError
 from ..events import Events, LogoutEvent
 from ..rules.identity import Identity
-from ..rules.revocation import FOREVER, Revocation, forgettable_after, is_revoked
+from ..rules.revocation import FOREVER, Revocation, forgettable_after, refusing
 from ..stores import Outcome, PartlyKnown, Store
 
 SCOPES = ("local", "others", "global")
@@ -90,9 +90,9 @@ class Logouts:
         caller = caller or Caller()
         now = self.clock()
         records = await self.known_of(identities)
-        dead_by = [is_revoked(identity, records) for identity in identities]
-        live = [identity for identity, record in zip(identities, dead_by, strict=True) if record is None]
-        again = [*again, *(record for record in dead_by if record is not None)]
+        dead_by = [refusing(identity, records) for identity in identities]
+        live = [identity for identity, found in zip(identities, dead_by, strict=True) if not found]
+        again = [*again, *(record for found in dead_by for record in found)]
         plan = self.plan(live, scope=scope, bound=bound, reason=reason, now=now)
         event = LogoutEvent(
             kind="logout", outcome="done" if plan.revocations else "nothing", time=now, user=plan.user,

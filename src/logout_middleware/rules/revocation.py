@@ -109,6 +109,15 @@ def is_revoked(identity: Identity, revocations: Sequence[Revocation]) -> Revocat
     return None
 
 
+def refusing(identity: Identity, revocations: Sequence[Revocation]) -> list[Revocation]:
+    """All of the found records that refuse this identity, those that reach furthest first (user, session, own)."""
+    widest_first = {key: -place for place, key in enumerate(identity.keys)}
+    found = [
+        each for each in revocations if each.key in widest_first and each.refuses(identity.keys, identity.issued_at)
+    ]
+    return sorted(found, key=lambda record: widest_first[record.key])
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What we say of one credential: whom it names, which record refuses it, and why it is refused, if it is."""

@@ -15,6 +15,8 @@ from ..errors import StoreError
 from ..rules.revocation import Revocation
 
 NOTHING: tuple[Revocation, ...] = ()
+WRITE_DEADLINES = 4
+"""A write may take so many times LOGOUT_STORE_DEADLINE: it is rarer than a read, and waits for disks or replicas."""
 PURGE_DELAY = 86400.0
 """Seconds for which a record is kept after its `until`, so that a clock set back by a day revives nothing."""
 

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from ..errors import StoreError
 from ..rules.redis_url import parse_redis_url
 from ..rules.revocation import KEY_BYTES, Revocation, merge
-from . import NOTHING, PURGE_DELAY, Changes, Count, Outcome, StoreForgot
+from . import NOTHING, PURGE_DELAY, WRITE_DEADLINES, Changes, Count, Outcome, StoreForgot
 from .epoch import REMEDY, Mark, Memory, new_id
 from .redis_batches import Batches, Found
 from .redis_check import checked
@@ -31,7 +31,6 @@ from .redis_packing import DOUBLE, PARTS, RawMark, pack, part_of, tag, unpack
 from .redis_scripts import ADD, BUCKETS, CREATE, DISOWN, FIND, HIT, MARKS, PURGE, SURE
 
 _ALL = tuple(range(PARTS))
-_WRITE_DEADLINES = 4
 _AT_ONCE = 250
 _HIT_KEPT_MILLISECONDS = 60_000
 _DISOWN_SECONDS = 1.0
@@ -78,7 +77,7 @@ class RedisStore:
         """None: only the server knows; see Store.version."""
         return None
 
-    def _until(self, deadlines: float = _WRITE_DEADLINES) -> float:
+    def _until(self, deadlines: float = WRITE_DEADLINES) -> float:
         if self._closed:
             raise StoreError(f"the store {self._url} is closed")
         return time.monotonic() + deadlines * self.deadline

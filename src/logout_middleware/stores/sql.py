@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import ConfigurationError, StoreError
 from ..rules.revocation import Revocation, merge
-from . import NOTHING, PURGE_DELAY, Changes, Count, FeedGap, Outcome, StoreForgot
+from . import NOTHING, PURGE_DELAY, WRITE_DEADLINES, Changes, Count, FeedGap, Outcome, StoreForgot
 from .epoch import Mark, Memory, new_id
 from .index import pack_keep, unpack_keep
 from .sql_schema import SCHEMA_VERSION, SqlAddress, missing_extra, parse_sql_url, table_names
@@ -221,7 +221,9 @@ class SqlStore:
             return Outcome.DONE
         before = self.memory.seen(0)
         mark = self._ask(
-            "write", 4 * self._deadline, lambda connection, ends: self._server.add(connection, ends, rows, before)
+            "write",
+            WRITE_DEADLINES * self._deadline,
+            lambda connection, ends: self._server.add(connection, ends, rows, before),
         )
         if mark is None:
             state = self._ask("read", self._deadline, self._server.state)
@@ -276,7 +278,7 @@ class SqlStore:
 
     def _feed_page(self, feed: Any, cursor: _Cursor | None) -> Changes:
         before = self.memory.seen(0)
-        ends = time.monotonic() + 4 * self._deadline
+        ends = time.monotonic() + WRITE_DEADLINES * self._deadline
         with self._feed_errors():
             connection = feed.connection(ends, self._prepare)
             if cursor is None or cursor.after is not None:
@@ -305,7 +307,9 @@ class SqlStore:
         """Count one event; see Store.hit."""
         now = self._clock()
         started, count = self._ask(
-            "write", 4 * self._deadline, lambda connection, ends: self._server.hit(connection, ends, key, now, window)
+            "write",
+            WRITE_DEADLINES * self._deadline,
+            lambda connection, ends: self._server.hit(connection, ends, key, now, window),
         )
         self._tidy()
         return Count(count, started + window - now)
@@ -314,7 +318,9 @@ class SqlStore:
         """Forget what ended; see Store.purge."""
         ended = self._clock() - PURGE_DELAY
         return self._ask(
-            "purge", 4 * self._deadline, lambda connection, ends: self._server.purge(connection, ends, ended, at_most)
+            "purge",
+            WRITE_DEADLINES * self._deadline,
+            lambda connection, ends: self._server.purge(connection, ends, ended, at_most),
         )
 
     async def count(self) -> int:
