@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import logging
+import time
 
 import pytest
 
+from logout_middleware.colour import run_blocking
 from logout_middleware.stores import StoreForgot
 from logout_middleware.stores.epoch import Mark, Memory
+from logout_middleware.stores.redis import RedisStore
+
+from .. import services
 
 
 @pytest.fixture
@@ -91,3 +96,17 @@ def test_what_an_earlier_process_had_seen_counts(memory: Memory) -> None:
 
     with pytest.raises(StoreForgot):
         later.check(0, None)
+
+
+def test_a_store_that_is_begun_anew_is_told_to_the_operator_once(
+    redis_server: services.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It may be new, or it was emptied while nobody was there to remember: a person can tell."""
+    prefix = f"new{time.monotonic_ns()}:"
+    for _ in range(2):
+        store = RedisStore(redis_server.url, prefix=prefix, blocking=True)
+        run_blocking(store.find([b"k" * 16]))
+        run_blocking(store.close())
+
+    told = [record.getMessage() for record in caplog.records if "begun anew" in record.getMessage()]
+    assert len(told) == 1

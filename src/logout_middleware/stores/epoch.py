@@ -39,6 +39,13 @@ def new_id() -> str:
     return secrets.token_hex(8)
 
 
+def tell_of_new_store(store: str) -> None:
+    """Who finds a store without a mark and remembers none cannot tell a new store from one that was emptied."""
+    _log.warning(
+        "the store %s was empty and is begun anew; logouts that it held before, if it did, are forgotten", store
+    )
+
+
 class Memory:
     """The marks that this process has seen. `store` names it in messages, without a secret."""
 

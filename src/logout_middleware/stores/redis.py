@@ -21,7 +21,7 @@ from ..errors import StoreError
 from ..rules.redis_url import parse_redis_url
 from ..rules.revocation import KEY_BYTES, Revocation, merge
 from . import NOTHING, PURGE_DELAY, WRITE_DEADLINES, Changes, Count, Outcome, StoreForgot
-from .epoch import REMEDY, Mark, Memory, new_id
+from .epoch import REMEDY, Mark, Memory, new_id, tell_of_new_store
 from .redis_batches import Batches, Found
 from .redis_check import checked
 from .redis_feed import read_feed
@@ -146,6 +146,7 @@ class RedisStore:
         if _partly(found) and not self._adopting:
             raise StoreForgot(f"the store {self._url} has forgotten a part: {REMEDY}")
         if missing:
+            tell_of_new_store(self.name)
             found = await self._create(missing, until) + [mark for mark in found if mark.id is not None]
         for mark in found:
             self.prove_one(mark, proof)

@@ -11,7 +11,6 @@ after any error. The statements are the servers' (`sql_server.py`); here is what
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import math
 import os
 import time
@@ -20,12 +19,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import ConfigurationError, StoreError
-from ..rules.revocation import Revocation, merge
+from ..rules.revocation import Revocation
 from . import NOTHING, PURGE_DELAY, WRITE_DEADLINES, Changes, Count, FeedGap, Outcome, StoreForgot
-from .epoch import Mark, Memory, new_id
-from .index import pack_keep, unpack_keep
+from .epoch import Mark, Memory, new_id, tell_of_new_store
+from .sql_rows import revocations_of, rows_of
 from .sql_schema import SCHEMA_VERSION, SqlAddress, missing_extra, parse_sql_url, table_names
-from .sql_server import After, FullRow, NewRow, Server
+from .sql_server import After, Server
 
 if TYPE_CHECKING:
     from .sql_pool import Connections
@@ -68,7 +67,7 @@ class SqlStore:
             raise ConfigurationError(f"E312 LOGOUT_STORE: {error}") from error
         self._where = self._address.shown
         self._names = table_names(prefix)
-        self._server = _open_server(self._address, prefix, 4 * deadline)
+        self._server = _open_server(self._address, prefix, WRITE_DEADLINES * deadline)
         self._clock, self._deadline = clock, deadline
         self.memory = Memory(self._where)
         self._ready = self._closed = False
@@ -178,6 +177,7 @@ class SqlStore:
             state = server.state(connection, time.monotonic() + _SETUP_SECONDS)
         if state is None and not adopting:
             self._look_for_loss(known)
+            tell_of_new_store(self._where)
             server.begin(connection, ends, new_id())
             state = server.state(connection, ends)
         if state is not None and state.version != SCHEMA_VERSION:
@@ -212,11 +212,11 @@ class SqlStore:
             "read", self._deadline, lambda connection, ends: self._server.find(connection, ends, keys), again=True
         )
         self._hold(before, page.mark)
-        return _revocations(page.rows) if page.rows else NOTHING
+        return revocations_of(page.rows) if page.rows else NOTHING
 
     async def add(self, revocations: Sequence[Revocation]) -> Outcome:
         """Return after the commit; see Store.add. Purges what ended on the way, now and then."""
-        rows = _rows(revocations)
+        rows = rows_of(revocations)
         if not rows:
             return Outcome.DONE
         before = self.memory.seen(0)
@@ -299,7 +299,7 @@ class SqlStore:
         else:
             following = _Cursor(mark.id, page.last_seq if full else mark.changes)
             complete = following.seq == mark.changes
-        return Changes(_revocations(page.rows), following, complete)
+        return Changes(revocations_of(page.rows), following, complete)
 
     # ---- counting, forgetting, the operator ----------------------------------------------------------
 
@@ -391,30 +391,3 @@ def _open_server(address: SqlAddress, prefix: str, write_seconds: float) -> Serv
 def _said(error: Exception) -> str:
     """What the driver says, in one line."""
     return " ".join(str(error.args[-1] if error.args else type(error).__name__).split())[:300]
-
-
-def _rows(revocations: Sequence[Revocation]) -> list[NewRow]:
-    """The rows of these records, merged: a statement may not change a row twice."""
-    merged: dict[tuple[bytes, frozenset[bytes]], Revocation] = {}
-    for record in revocations:
-        if not (math.isfinite(record.before) and math.isfinite(record.until)):
-            raise StoreError("a record's times must be finite; use rules.revocation.FOREVER")
-        name = (record.key, record.keep)
-        merged[name] = merge(merged[name], record) if name in merged else record
-    rows = []
-    for record in merged.values():
-        keep = pack_keep(record.keep)
-        reason = record.reason.encode("utf-8", "surrogatepass")
-        rows.append((record.key, _digest(keep), keep, float(record.before), float(record.until), reason))
-    return rows
-
-
-def _digest(keep: bytes) -> bytes:
-    return hashlib.sha256(keep).digest()[:16] if keep else b""
-
-
-def _revocations(rows: Sequence[FullRow]) -> list[Revocation]:
-    return [
-        Revocation(key, before, until, reason.decode("utf-8", "surrogatepass"), unpack_keep(keep))
-        for key, keep, before, until, reason, _, _ in rows
-    ]
