@@ -105,7 +105,7 @@ def test_a_text_becomes_a_value(name: str, text: str, value: object) -> None:
         ("STORE", "sqlite:///", "not a kind of store"),
         ("STORE", "postgres://u:secret@h/db", "write postgresql+psycopg://"),
         ("STORE", "mysql://u:secret@h/db", "write mysql+pymysql://"),
-        ("STORE", "redis://h:99999/0", "99999"),
+        ("STORE", "redis://h:99999/0", "is not host:port"),
         ("STORE", "redis+sentinel://h:26379", "service"),
         ("REDIS_WAIT", "2", "LOGOUT_STORE is not a Redis"),
         ("REDIS_WAIT", "-1", "not a whole number"),
