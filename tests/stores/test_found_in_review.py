@@ -438,3 +438,21 @@ def test_what_a_repeated_logout_confirms_is_all_that_refuses_it_the_widest_first
     later = Revocation(keys[2], 4.0, 4e9)
 
     assert refusing(ann, [own, spared, later, session, user]) == [user, session, own]
+
+
+def test_of_a_logout_nothing_is_stored_unless_all_before_it_is(server: services.Redis) -> None:
+    """Wherever the keys are: a session without its user's cut-off would make the repeated logout leave that out."""
+    in_three, in_five = names_of_part(3), names_of_part(5)
+    user, session, own = revoked(next(in_three)), revoked(next(in_five)), revoked(next(in_three))
+    with opened(server.url) as store:
+        run_blocking(store.find([user.key]))
+        ask, asked = store.nodes.ask, []
+
+        async def count_and_ask(commands: Any, *rest: Any) -> Any:
+            asked.append([part for part, _ in commands])
+            return await ask(commands, *rest)
+
+        store.nodes.ask = count_and_ask  # type: ignore[method-assign]
+        run_blocking(store.add([user, session, own]))
+
+        assert asked == [[3], [5], [3]]

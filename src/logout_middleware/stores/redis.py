@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -32,6 +33,8 @@ from .redis_scripts import ADD, BUCKETS, CREATE, DISOWN, FIND, HIT, MARKS, PURGE
 
 _ALL = tuple(range(PARTS))
 _AT_ONCE = 250
+_IN_ORDER = 32
+"""So many records, more than any logout has, are added in their order. More are a delivery, which is repeated whole."""
 _HIT_KEPT_MILLISECONDS = 60_000
 _DISOWN_SECONDS = 1.0
 
@@ -256,22 +259,15 @@ class RedisStore:
         return Outcome.DONE
 
     async def _add(self, rows: Sequence[tuple[bytes, bytes]], until: float) -> None:
-        groups: dict[int, list[bytes]] = {}
-        for key, packed in rows:
-            # Where its last record is: what is added last may only be there once all before it is.
-            members = groups.pop(part_of(key), [])
-            groups[part_of(key)] = [*members, key, packed]
         limit, word = DOUBLE.pack(self._clock() - PURGE_DELAY), os.urandom(4).hex()
-        proof = self.proof()
-        commands = [
-            (part, ADD(self._states[part], self.tags[part], part, limit, word, self.wait_for_replicas,
-                       *_known(proof.seen.get(part)), *members))
-            for part, members in groups.items()
-        ]  # fmt: skip
-        # One server does them in their order; the nodes of a Cluster must be asked in turn.
-        steps = [[command] for command in commands] if self.nodes.cluster else [commands]
-        for step in steps:
-            replies, confirmed = await self.nodes.ask(step, until, self._wait(until))
+        for step in _steps(rows):
+            proof = self.proof()
+            commands = [
+                (part, ADD(self._states[part], self.tags[part], part, limit, word, self.wait_for_replicas,
+                           *_known(proof.seen.get(part)), *members))
+                for part, members in step
+            ]  # fmt: skip
+            replies, confirmed = await self.nodes.ask(commands, until, self._wait(until))
             marks = [RawMark.of(raw) for raw in replies]
             for mark in marks:
                 self.prove_one(mark, proof)
@@ -349,6 +345,23 @@ class RedisStore:
 def _partly(marks: Sequence[RawMark]) -> bool:
     """Do some parts have changes while others do not even exist?"""
     return any(mark.id is None for mark in marks) and any(mark.seq for mark in marks)
+
+
+def _steps(rows: Sequence[tuple[bytes, bytes]]) -> list[list[tuple[int, list[bytes]]]]:
+    """What to ask for at once, by partition; each step only once the one before it is done.
+
+    Of a logout no record may be there unless all before it are: the widest come first (`Logouts.plan`), and one that
+    failed half-way would else find its login dead when it is repeated, and leave out the rest.
+    """
+    steps: list[list[tuple[int, list[bytes]]]] = []
+    if len(rows) <= _IN_ORDER:
+        for part, members in itertools.groupby(rows, lambda row: part_of(row[0])):
+            steps.append([(part, [text for row in members for text in row])])
+        return steps
+    groups: dict[int, list[bytes]] = {}
+    for key, packed in rows:
+        groups.setdefault(part_of(key), []).extend((key, packed))
+    return [list(groups.items())]
 
 
 def _known(mark: Mark | None) -> tuple[str, int, int]:
