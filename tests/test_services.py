@@ -55,3 +55,16 @@ def test_missing_server_is_named_with_its_package(monkeypatch):
 
     with pytest.raises(services.Missing, match=r"initdb is not installed; on Debian: apt-get install postgresql"):
         process.binary.__wrapped__("initdb")
+
+
+def test_the_watcher_hears_twice_of_an_end_without_harm():
+    """A server that was killed and then stopped must not make what the watcher remembers grow without end."""
+    code = (
+        "from tests.services import process\n"
+        "for _ in range(60): process._tell_watcher('-', 999_999)\n"
+        "process._watcher(__import__('os').getpid()).communicate(timeout=20)"
+    )
+
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60, check=False)
+
+    assert ended.returncode == 0

@@ -75,7 +75,8 @@ def _watcher(owner: int) -> subprocess.Popen[str]:
     """A shell that kills and removes what is left when this process ends, however it ends: then its input closes."""
     script = (
         'trap "" INT TERM HUP; all=" "; folders=; while read -r sign what; do case $sign in +) all="$all$what ";; '
-        '-) all="${all% $what *} ${all#* $what }";; d) folders="$folders $what";; esac; done; '
+        '-) case $all in *" $what "*) all="${all% $what *} ${all#* $what }";; esac;; '
+        'd) folders="$folders $what";; esac; done; '
         "for pid in $all; do kill -9 -$pid; done; rm -rf $folders"
     )
     watcher = subprocess.Popen(
@@ -84,7 +85,7 @@ def _watcher(owner: int) -> subprocess.Popen[str]:
 
     def finish() -> None:
         if os.getpid() == owner:  # a fork inherits this function, but not the servers
-            watcher.communicate()
+            watcher.communicate(timeout=START_SECONDS)
 
     atexit.register(finish)
     return watcher
