@@ -52,7 +52,7 @@ def opened(url: str, *, blocking: bool, **more: str) -> Store:
     settings = LogoutSettings.load(
         environ={}, env_file=None, store=url, store_deadline="10s", allow_unsafe_store="true", **more
     )
-    return fitting(open_stack(settings, blocking=blocking), blocking=blocking)
+    return fitting(open_stack(settings, blocking=blocking).store, blocking=blocking)
 
 
 def fill(store: Store, count: int, first: int = 0) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from logout_middleware.asgi import LogoutMiddleware as AsgiMiddleware
 from logout_middleware.colour import run_blocking
-from logout_middleware.flows.guard import Known, KnownHeaders
+from logout_middleware.flows.known_headers import Known, KnownHeaders
 from logout_middleware.keys import FRESH_SECONDS, JwksKeys
 from logout_middleware.rules.identity import opaque
 from logout_middleware.rules.revocation import FOREVER, Revocation, key_of

@@ -275,7 +275,7 @@ def test_a_dead_cookie_beside_a_live_bearer_leaves_the_bearer(site: Site) -> Non
 
 def test_both_a_cookie_and_a_bearer_are_asked_every_time(site: Site) -> None:
     """Seen before or not, one of the two being revoked is noticed at the next request."""
-    cookie, token = site.token(sid="c"), site.token(sid="b")
+    cookie, token = site.token(sid="c"), site.token(sid="b", sub="bob")
     for _ in range(2):
         assert site.ask(cookie=f"session={cookie}", **bearer(token))[2]["cookies"] == {"session": cookie}
 
@@ -449,21 +449,34 @@ def test_unknown_scopes_and_lifespan_reach_the_application_untouched() -> None:
         assert all(mine is theirs for mine, theirs in zip(seen.pop(), (scope, receive, send), strict=True))
 
 
-def test_messages_of_a_request_that_passes_are_the_applications_own() -> None:
-    """`receive` and `send` are the server's own objects."""
+@pytest.mark.parametrize("guarded", [False, True])
+def test_messages_of_a_request_that_passes_are_the_applications_own(guarded: bool) -> None:
+    """The very objects, in both directions; without a login `receive` and `send` are the server's, too."""
     site = Site("asgi")
-    seen: list[Any] = []
+    messages = [
+        {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]},
+        {"type": "http.response.body", "body": b"hello"},
+    ]
+    given: list[Any] = []
+    arrived: list[Any] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        seen.append((receive, send))
+        given.append((receive, send))
+        for message in messages:
+            await send(message)
+
+    async def send(message: Any) -> None:
+        arrived.append(message)
 
     middleware = AsgiMiddleware(app, logout=site.logout)
-    headers = [(b"authorization", b"Bearer " + site.token().encode()), (b"cookie", b"sid=x")]
-    receive, send = object(), object()
+    headers = [(b"authorization", b"Bearer " + site.token().encode())] if guarded else [(b"cookie", b"theme=dark")]
+    receive = object()
     for _ in range(2):
         asyncio.run(middleware({"type": "http", "path": "/", "method": "GET", "headers": headers}, receive, send))  # type: ignore[arg-type]
 
-    assert seen == [(receive, send)] * 2
+    assert all(one is other for one, other in zip(arrived, messages * 2, strict=True))
+    assert [one[0] for one in given] == [receive] * 2
+    assert guarded or [one[1] for one in given] == [send] * 2
 
 
 def test_headers_that_can_be_read_once_only_are_copied() -> None:

@@ -141,7 +141,9 @@ def test_a_text_becomes_a_value(name: str, text: str, value: object) -> None:
         ("ENDPOINTS", "logout, oidc", "'oidc' is not available in this version"),
         ("ENDPOINTS", "nothing", "not a group of endpoints"),
         ("ADMIN_KEY", "x" * 32, "not available in this version"),
-        ("IDLE_TIMEOUT", "30m", "not available in this version (timeouts)"),
+        ("IDLE_TIMEOUT", "0", "must be above 0; remove it to have none"),
+        ("MAX_SESSIONS", "0", "must be above 0; remove it to have no limit"),
+        ("ADMIN_KEY", "x", "not available in this version (the admin endpoints)"),
     ],
 )
 def test_a_mistake_names_the_variable_and_what_to_write(name: str, text: str, said: str) -> None:
@@ -155,14 +157,14 @@ def test_a_mistake_names_the_variable_and_what_to_write(name: str, text: str, sa
 
 def test_all_mistakes_are_told_at_once() -> None:
     """Nobody restarts five times to learn of five mistakes."""
-    told = mistakes(SCOPE="all", STORRE="x", MODE="see", IDLE_TIMEOUT="x", SECRET_FILE="/does/not/exist")
+    told = mistakes(SCOPE="all", STORRE="x", MODE="see", ADMIN_KEY="x", SECRET_FILE="/does/not/exist")
 
     assert [mistake.split(":")[0] for mistake in told] == [
         "E001 LOGOUT_STORRE",
         "E005 LOGOUT_SECRET_FILE",
         "E002 LOGOUT_MODE",
         "E002 LOGOUT_SCOPE",
-        "E003 LOGOUT_IDLE_TIMEOUT",
+        "E003 LOGOUT_ADMIN_KEY",
     ]
     assert "did you mean LOGOUT_STORE?" in told[0]
 

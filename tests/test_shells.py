@@ -21,7 +21,7 @@ from logout_middleware import BlockingLogout, ConfigurationError, Logout
 from logout_middleware.asgi import LogoutEndpoints as AsgiEndpoints
 from logout_middleware.asgi import LogoutMiddleware as AsgiMiddleware
 from logout_middleware.colour import finish, run_blocking
-from logout_middleware.flows.guard import Known, KnownHeaders
+from logout_middleware.flows.known_headers import Known, KnownHeaders
 from logout_middleware.rules.http import Response
 from logout_middleware.rules.identity import Identity
 from logout_middleware.wsgi import LogoutEndpoints as WsgiEndpoints
@@ -221,13 +221,14 @@ def test_a_header_that_was_packed_away_says_what_it_said() -> None:
     """Whom it names, until when, and that the store must be asked again."""
     ann = Identity(b"digest", b"own", user_id="ann", session_id="s1", issued_at=5.5, verified=True, keys=(b"k1", b"k2"))
     headers = KnownHeaders(ready_size=1)
-    headers.remember("a", Known(9.5, ann.keys, ann, passed_at=7))
+    headers.remember("a", Known(9.5, ann.keys, ann, (ann,), not_after=9.5, passed_at=7))
     headers.remember("b", Known(1.0, (), None))
 
     found = headers.recall("a")
 
     assert found is not None
-    assert (found.not_after, found.keys, found.identity, found.passed_at) == (9.5, ann.keys, ann, -1)
+    assert (found.valid_until, found.keys, found.identity, found.identities) == (9.5, ann.keys, ann, (ann,))
+    assert (found.not_after, found.passed_at) == (float("-inf"), -1)
 
 
 def test_the_garbage_collector_does_not_visit_what_is_packed_away() -> None:
@@ -235,7 +236,7 @@ def test_the_garbage_collector_does_not_visit_what_is_packed_away() -> None:
     headers = KnownHeaders(ready_size=1)
     for number in range(2000):
         ann = Identity(b"digest", b"own", user_id=f"user {number}", keys=(b"k1", f"{number}".encode()))
-        headers.remember(f"{number}", Known(9.5, ann.keys, ann))
+        headers.remember(f"{number}", Known(9.5, ann.keys, ann, (ann,)))
     for _ in range(3):  # a tuple is let go once those in it are
         gc.collect()
 

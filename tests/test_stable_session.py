@@ -311,7 +311,7 @@ def test_logging_out_everywhere_ends_other_devices_and_not_the_login_after_it(br
     laptop = browser.cookie
 
     assert browser.ask("/auth/logout/all", "POST", cookie=laptop, **OWN_PAGE)[0] == 200
-    clock: MovableClock = browser.logout.on_event.__self__._clock
+    clock: MovableClock = browser.logout.on_event.__self__.clock
     clock.move(0.01)
     browser.cookie = ""
     browser.ask("/login/ann", "POST")

@@ -9,7 +9,7 @@ import gc
 import time
 
 from logout_middleware.colour import run_blocking
-from logout_middleware.flows.guard import CACHE_SIZE, KnownHeaders
+from logout_middleware.flows.known_headers import CACHE_SIZE, KnownHeaders
 from logout_middleware.stores.memory import MemoryStore
 
 from .. import pair, traffic

@@ -1,37 +1,57 @@
 """The ASGI shell: turns scopes and messages into our Request and Response, and runs the flows.
 
-What passes, passes untouched: `receive` and `send` are the server's own objects unless a cookie must be
-taken out, deleted or given a session id. Messages that we do not understand are forwarded as they are.
+What passes, passes untouched: `receive` and `send` are the server's own objects unless an answer may set or must delete
+a cookie, or may become a stream that a logout has to end. Messages that we do not understand are forwarded as they are.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Awaitable, Callable, MutableMapping
+import asyncio
+import weakref
+from collections.abc import Awaitable
+from functools import partial
 from typing import Any
+from urllib.parse import quote
 
+from .asgi_live import Body, LiveLoop, Socket, is_ours
+from .asgi_messages import (
+    App,
+    Headers,
+    Message,
+    Receive,
+    ReplayedBody,
+    Scope,
+    Send,
+    lines_of,
+    make_request,
+    nothing,
+    send_response,
+    with_headers,
+)
 from .colour import finish
-from .endpoints import Endpoint, routes, with_cors
+from .endpoints import Endpoint, routes, session_route, with_cors
 from .endpoints.service import refusal_of
 from .errors import ConfigurationError, Refused
-from .flows.guard import Decision
+from .flows.answers import MAX_TOKEN_ANSWER, Began
+from .flows.guard import PASS, Decision
+from .flows.sessions import Visit
 from .flows.token_requests import tokens_in_body
 from .logout import Logout
 from .paths import below_root
-from .rules import proxies
-from .rules.cookies import with_deletions
+from .rules.cookies import cookie_names
 from .rules.credentials import read_query, read_subprotocols, without_cookies
 from .rules.http import Request, Response
+from .rules.identity import Identity
 from .settings import LogoutSettings
 from .sharing import Shell, for_middleware
 from .values import TokenPath
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
-Headers = list[tuple[bytes, bytes]]
+BODY = "logout_middleware.body"
+EVENTS = "logout_middleware.event_stream"
+"""Where a scope notes that its answer is a stream; frameworks leave such names alone."""
+
+Outcome = tuple[Decision, float, bool]
+"""What was decided about a request, when it began, and whether its path answers with tokens."""
 
 
 class LogoutMiddleware(Shell[App]):
@@ -41,6 +61,7 @@ class LogoutMiddleware(Shell[App]):
     """
 
     blocking = False
+    _loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, LiveLoop] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: C901 - one frame, for speed
         """Serve one connection."""
@@ -51,11 +72,15 @@ class LogoutMiddleware(Shell[App]):
         headers = scope["headers"]
         if type(headers) is not list:
             headers = [tuple(pair) for pair in headers]
-            scope = _with_headers(scope, headers)
+            scope = with_headers(scope, headers)
         path = scope["path"]
         if scope.get("root_path"):
             path = below_root(path, scope["root_path"])
         special = self._special.get(path)
+        # Nothing but a GET without parameters is sure not to be a login.
+        plain = scope["method"] == "GET" and not scope.get("query_string")
+        if special is None and not plain and path.startswith(self._below_sessions):
+            special = session_route(self.logout.service, self.logout.settings.prefix, path)
         if special is not None:
             return await self._serve_special(special, path, scope, receive, send)
         authorization = cookie = None
@@ -67,48 +92,72 @@ class LogoutMiddleware(Shell[App]):
             elif name == b"cookie":
                 repeated |= cookie is not None
                 cookie = value
-        if self._signs_sessions:
-            send = self._signing(send)
-        if authorization is None and cookie is None:
+        if (authorization is None and cookie is None) or (self._exempts and self._paths.is_exempt(path)):
+            if self._signs_sessions or not plain:
+                send = partial(_sent, self, send, scope, (PASS, self.logout.clock(), False))
             return await self.app(scope, receive, send)
-        if self._exempts and self._paths.is_exempt(path):
-            return await self.app(scope, receive, send)
+        outcome: Outcome | None = None
         known = None if repeated else self._seen_alive(authorization, cookie)
         if known is not None:
             identity = known.identity
         else:
+            visit = partial(self._visit, scope, path)
             if repeated:
-                decision = await self._guard.judge(_lines(scope, b"authorization"), _lines(scope, b"cookie"))
+                fields = lines_of(scope, b"authorization"), lines_of(scope, b"cookie")
+                decision = await self._guard.judge(*fields, visit=visit)
             else:
-                decision = await self._guard.check(authorization, cookie)
+                decision = await self._guard.check(authorization, cookie, visit)
+            outcome = (decision, self.logout.clock(), False)
             if decision.refusal is not None or decision.strip or decision.drop_authorization:
-                return await self._carry_out(decision, scope, receive, send)
+                return await self._carry_out(outcome, scope, receive, send)
             identity = decision.identity
-        if identity is not None:
-            state = scope.get("state")
-            if state is None:
-                scope["state"] = {"logout": identity}
-            else:
-                state["logout"] = identity
-        await self.app(scope, receive, send)
+        if identity is None:
+            if self._signs_sessions or not plain:
+                send = partial(_sent, self, send, scope, (PASS, self.logout.clock(), False))
+            return await self.app(scope, receive, send)
+        state = scope.get("state")
+        if state is None:
+            scope["state"] = {"logout": identity}
+        else:
+            state["logout"] = identity
+        try:
+            await self.app(scope, receive, partial(_sent, self, send, scope, outcome))
+        except BaseException as error:
+            if not _left(scope) or not is_ours(error):
+                raise
+        if BODY in scope:
+            _left(scope)
 
-    async def _carry_out(self, decision: Decision, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _carry_out(self, outcome: Outcome, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse, or pass the request on without what is dead in it."""
+        decision = outcome[0]
         if decision.refusal is not None:
-            deletions = [("Set-Cookie", text) for text in self._deletions(decision, scope)]
-            return await self._answer(decision.refusal.with_headers(deletions), scope, send)
+            return await self._answer(await self._refusal(decision, scope), scope, send)
         headers: Headers = [pair for pair in scope["headers"] if pair[0] != b"cookie" or not decision.strip]
         if decision.strip:
-            kept = without_cookies(_lines(scope, b"cookie"), decision.strip)
+            kept = without_cookies(lines_of(scope, b"cookie"), decision.strip)
             headers += [(b"cookie", line.encode("latin-1")) for line in kept]
         if decision.drop_authorization:
             headers = [pair for pair in headers if pair[0] != b"authorization"]
-        scope = _with_headers(scope, headers)
+        whole, scope = scope, with_headers(scope, headers)
         if decision.identity is not None:
             scope["state"] = {**(scope.get("state") or {}), "logout": decision.identity}
-        if decision.delete:
-            send = self._deleting(decision, scope, send)
-        await self.app(scope, receive, send)
+        try:
+            await self.app(scope, receive, partial(_sent, self, send, whole, outcome))
+        except BaseException as error:
+            if not _left(whole) or not is_ours(error):
+                raise
+        _left(whole)
+
+    async def _refusal(self, decision: Decision, scope: Scope) -> Response:
+        assert decision.refusal is not None  # noqa: S101 - said to the type checker: the caller looked
+        if not decision.delete:
+            return decision.refusal
+        began = self._began(scope, (decision, 0.0, False))
+        return decision.refusal.with_headers([("Set-Cookie", line) for line in await self._answers.deletions(began)])
+
+    def _visit(self, scope: Scope, path: str) -> Visit:
+        return self.logout.service.visit(self._request(scope, path, nothing), path)
 
     # ---- our own paths -------------------------------------------------------------------------------
 
@@ -119,71 +168,194 @@ class LogoutMiddleware(Shell[App]):
             request = self._request(scope, path, receive)
             # To its end even if the client hangs up: nobody can undo his own logout.
             return await send_response(await finish(special(request)), scope, send)
-        if self._signs_sessions:
-            send = self._signing(send)
         here = [each for each in special if each.method == scope["method"].upper()]
-        fields = {name for each in here if each in self.logout.settings.token_requests for name in each.fields}
-        body = _ReplayedBody(receive)
-        tokens = []
+        requested, answered = self._token_fields(here)
+        body = ReplayedBody(receive)
+        tokens, at = [], self.logout.clock()
         try:
-            if fields:
-                tokens = await tokens_in_body(self._request(scope, path, body.receive), fields)
+            if requested:
+                tokens = await tokens_in_body(self._request(scope, path, body.receive), requested)
         except Refused as refused:
             if not self.logout.guard.observe:
                 return await self._answer(refusal_of(refused), scope, send)
         decision = await self.logout.guard.judge(
-            _lines(scope, b"authorization"), _lines(scope, b"cookie"), others=tokens, login_path=bool(here)
-        )
-        await self._carry_out(decision, scope, body.replay, send)
+            lines_of(scope, b"authorization"), lines_of(scope, b"cookie"), others=tokens, login_path=bool(here),
+            visit=partial(self._visit, scope, path),
+        )  # fmt: skip
+        outcome = (decision, at, bool(answered))
+        if answered and decision.refusal is None:
+            send = _TokenAnswer(self, scope, outcome, answered, send).send
+        await self._carry_out(outcome, scope, body.replay, send)
 
     def _request(self, scope: Scope, path: str, receive: Receive) -> Request:
         return make_request(scope, path, receive, self.logout.settings.trusted_proxies)
 
     async def _answer(self, response: Response, scope: Scope, send: Send) -> None:
-        response = with_cors(response, _lines(scope, b"origin"), self.logout.settings.trusted_origins)
+        response = with_cors(response, lines_of(scope, b"origin"), self.logout.settings.trusted_origins)
         await send_response(response, scope, send)
 
     # ---- answers of the application ------------------------------------------------------------------
 
-    def _deletions(self, decision: Decision, scope: Scope) -> list[str]:
-        return self.logout.service.deletions_of(decision.delete, self._request(scope, scope["path"], _nothing))
+    def _identities(self, scope: Scope, outcome: Outcome | None) -> tuple[Identity, ...]:
+        """Whose end is the end of this request's answer; `outcome` None: who was seen before, in one field of each."""
+        if outcome is not None:
+            return outcome[0].identities
+        fields = {name: value for name, value in scope["headers"] if name in (b"authorization", b"cookie")}
+        return self._guard.identities_of(fields.get(b"authorization"), fields.get(b"cookie"))
 
-    def _deleting(self, decision: Decision, scope: Scope, send: Send) -> Send:
-        """Delete the dead cookies with the application's answer."""
-        deletions = self._deletions(decision, scope)
-        return _with_changed_headers(send, lambda headers: with_deletions(headers, deletions))
+    def _began(self, scope: Scope, outcome: Outcome | None) -> Began:
+        decision, at, is_login = outcome or (PASS, 0.0, False)
+        raw = scope.get("raw_path")
+        return Began(
+            self._identities(scope, outcome), at, raw.decode("latin-1") if raw else quote(scope["path"]),
+            present=tuple(cookie_names(lines_of(scope, b"cookie"))),
+            https=self.logout.service.is_https(self._request(scope, scope["path"], nothing)),
+            delete=decision.delete, is_login=is_login,
+        )  # fmt: skip
 
-    def _signing(self, send: Send) -> Send:
-        """Give sessions that the application sets a stable id."""
-        return _with_changed_headers(send, self.logout.sessions.rewritten)
+    async def _with_cookies(self, send: Send, scope: Scope, outcome: Outcome | None, message: Message) -> None:
+        """Send the start of an answer that sets or must delete cookies."""
+        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in message.get("headers", ())]
+        changed = await self._answers.cookies(headers, self._began(scope, outcome))
+        pairs = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in changed]
+        await send({**message, "headers": pairs})
 
-    # ---- WebSockets ----------------------------------------------------------------------------------
+    # ---- live connections ----------------------------------------------------------------------------
+
+    def _live_loop(self) -> LiveLoop:
+        if self._loops is None:
+            self._loops = weakref.WeakKeyDictionary()
+        loop = asyncio.get_running_loop()
+        live_loop = self._loops.get(loop)
+        if live_loop is None:
+            live_loop = self._loops[loop] = LiveLoop(self.logout, loop)
+        return live_loop
+
+    async def _first_part(self, send: Send, scope: Scope, outcome: Outcome | None, message: Message) -> None:
+        """Send the first part of a body that has more, and have it ended with its login."""
+        identities = self._identities(scope, outcome)
+        if not identities:
+            return await send(message)
+        live_loop, events = self._live_loop(), scope.get(EVENTS, False)
+        scope[BODY] = body = Body(live_loop, identities, send, events=events)
+        if events:
+            live_loop.opened(body)
+        else:
+            live_loop.began(body)
+        await body.send(message)
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse a handshake with anything dead in it; a socket that is let in is the application's."""
+        """Refuse a handshake with anything dead in it; a socket that is let in is closed when its login ends."""
         if type(scope["headers"]) is not list:
-            scope = _with_headers(scope, [tuple(pair) for pair in scope["headers"]])
+            scope = with_headers(scope, [tuple(pair) for pair in scope["headers"]])
         path = below_root(scope["path"], scope.get("root_path") or "")
         if self._exempts and self._paths.is_exempt(path):
             return await self.app(scope, receive, send)
         found = [
             read_query(scope.get("query_string", b"").decode("latin-1")),
-            read_subprotocols(_lines(scope, b"sec-websocket-protocol")),
+            read_subprotocols(lines_of(scope, b"sec-websocket-protocol")),
         ]
         others = [each for each in found if each is not None]
-        authorization = _lines(scope, b"authorization")
-        decision = await self.logout.guard.judge(authorization, _lines(scope, b"cookie"), others=others, handshake=True)
-        if decision.refusal is None:
-            if decision.identity is not None:
-                scope["state"] = {**(scope.get("state") or {}), "logout": decision.identity}
+        decision = await self.logout.guard.judge(
+            lines_of(scope, b"authorization"), lines_of(scope, b"cookie"), others=others, handshake=True,
+            visit=partial(self._visit, scope, path),
+        )  # fmt: skip
+        if decision.refusal is not None:
+            return await self._refuse_handshake(decision.refusal, scope, receive, send)
+        if decision.identity is None:
             return await self.app(scope, receive, send)
+        scope["state"] = {**(scope.get("state") or {}), "logout": decision.identity}
+        live_loop = self._live_loop()
+        socket = Socket(live_loop, decision.identities, receive, send)
+        live_loop.opened(socket)
+        try:
+            await self.app(scope, socket.receive, socket.send)
+        except BaseException as error:
+            if not socket.ended or not is_ours(error):
+                raise
+        finally:
+            socket.close()
+
+    async def _refuse_handshake(self, refusal: Response, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()  # the server's "connect", which comes before any answer
         if "websocket.http.response" in (scope.get("extensions") or {}):
-            await send_response(decision.refusal, scope, send, prefix="websocket.http.response")
+            await send_response(refusal, scope, send, prefix="websocket.http.response")
         else:
             # 1013: try again later (RFC 6455's registry); not knowing is not "logged out".
-            code, reason = (1013, "try again later") if decision.refusal.status == 503 else (4401, "logged out")
+            code, reason = (1013, "try again later") if refusal.status == 503 else (4401, "logged out")
             await send({"type": "websocket.close", "code": code, "reason": reason})
+
+
+def _sent(
+    shell: LogoutMiddleware, send: Send, scope: Scope, outcome: Outcome | None, message: Message
+) -> Awaitable[None]:
+    """Forward one message of an answer. Most pass at once: this is no coroutine, it hands on the server's."""
+    kind = message["type"]
+    if kind == "http.response.body":
+        if message.get("more_body") or BODY in scope:
+            body: Body | None = scope.get(BODY)
+            return body.send(message) if body is not None else shell._first_part(send, scope, outcome, message)
+    elif kind == "http.response.start":
+        headers = message.get("headers") or ()
+        if type(headers) is not list:
+            headers = [tuple(pair) for pair in headers]
+            message = {**message, "headers": headers}
+        watched = outcome is not None and bool(outcome[0].delete)
+        for name, value in headers:
+            size = len(name)
+            if size == 10 and name.lower() == b"set-cookie":
+                watched = True
+            elif size == 12 and value.startswith(b"text/event-stream") and name.lower() == b"content-type":
+                scope[EVENTS] = "content-encoding" not in {bytes(each).decode("latin-1").lower() for each, _ in headers}
+        if watched:
+            return shell._with_cookies(send, scope, outcome, message)
+    return send(message)
+
+
+class _TokenAnswer:
+    """Holds the answer of a login or refresh back until its tokens are dealt with. What is no JSON passes at once."""
+
+    def __init__(self, shell: LogoutMiddleware, scope: Scope, outcome: Outcome, fields: set[str], send: Send) -> None:
+        self._shell, self._scope, self._outcome, self._fields, self._send = shell, scope, outcome, fields, send
+        self._start: Message | None = None
+        self._parts = bytearray()
+
+    async def send(self, message: Message) -> None:
+        """Forward this message, or keep it until the last."""
+        if message["type"] == "http.response.start" and _is_json(message):
+            self._start = message
+        elif self._start is None or message["type"] != "http.response.body":
+            await self._send(message)
+        else:
+            self._parts += message.get("body", b"")
+            more = message.get("more_body", False)
+            if more and len(self._parts) <= MAX_TOKEN_ANSWER:
+                return
+            start, self._start = self._start, None
+            await self._send(start if len(self._parts) > MAX_TOKEN_ANSWER else await self._dealt_with(start))
+            await self._send({**message, "body": bytes(self._parts)})
+
+    async def _dealt_with(self, start: Message) -> Message:
+        answers, began = self._shell.logout.answers, self._shell._began(self._scope, self._outcome)
+        lines = [value.decode("latin-1") for name, value in start["headers"] if name.lower() == b"set-cookie"]
+        await answers.tokens(answers.tokens_in(bytes(self._parts), self._fields), lines, began)
+        return start
+
+
+def _is_json(start: Message) -> bool:
+    fields = {bytes(name).lower(): bytes(value) for name, value in start.get("headers") or ()}
+    kind = fields.get(b"content-type", b"").partition(b";")[0].strip().lower()
+    plain = fields.get(b"content-encoding", b"identity") == b"identity"
+    return plain and (kind == b"application/json" or kind.endswith(b"+json"))
+
+
+def _left(scope: Scope) -> bool:
+    """The application is done with this scope: nothing is open any more; was its answer cut?"""
+    body = scope.get(BODY)
+    if body is None:
+        return False
+    body.close()
+    return bool(body.ended)
 
 
 class LogoutEndpoints:
@@ -200,91 +372,8 @@ class LogoutEndpoints:
                 "E008 LogoutEndpoints: serves http only; mount it under a path of your application"
             )
         path = below_root(scope["path"], scope.get("root_path") or "")
-        endpoint = self._routes.get(path)
+        endpoint = self._routes.get(path) or session_route(self.logout.service, "", path)
         if endpoint is None:
             return await send_response(Response(404, (("Content-Type", "text/plain"),), b"Not found"), scope, send)
         request = make_request(scope, path, receive, self.logout.settings.trusted_proxies)
         await send_response(await finish(endpoint(request)), scope, send)
-
-
-def make_request(scope: Scope, path: str, receive: Receive, trusted_proxies: tuple[str, ...]) -> Request:
-    """Our Request from an ASGI scope."""
-    headers = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in scope["headers"]]
-    peer = (scope.get("client") or (None,))[0]
-    forwarded_for = [value for name, value in headers if name == "x-forwarded-for"]
-    forwarded_proto = [value for name, value in headers if name == "x-forwarded-proto"]
-    seen = scope.get("scheme") or "http"
-    return Request(
-        method=scope.get("method", "GET"),
-        path=path if path == scope["path"] else scope["root_path"].rstrip("/") + path,
-        query_string=scope.get("query_string", b"").decode("latin-1"),
-        headers=headers,
-        scheme=proxies.scheme(peer, forwarded_proto, trusted_proxies, seen),
-        client=proxies.client_address(peer, forwarded_for, trusted_proxies),
-        read_body=lambda limit: _read_body(receive, limit),
-    )
-
-
-async def _read_body(receive: Receive, limit: int) -> bytes:
-    """The whole body, or `Refused` 413 as soon as it is larger than the limit."""
-    body = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Refused(400, "invalid_request", "the body ended early")
-        body += message.get("body", b"")
-        if len(body) > limit:
-            raise Refused(413, "too_large", f"the body must not exceed {limit} bytes")
-        if not message.get("more_body", False):
-            return bytes(body)
-
-
-class _ReplayedBody:
-    """Remembers the messages that were received, and hands them on again before the rest."""
-
-    def __init__(self, receive: Receive) -> None:
-        self._receive = receive
-        self._messages: deque[Message] = deque()
-
-    async def receive(self) -> Message:
-        message = await self._receive()
-        self._messages.append(message)
-        return message
-
-    async def replay(self) -> Message:
-        return self._messages.popleft() if self._messages else await self._receive()
-
-
-async def send_response(response: Response, scope: Scope, send: Send, *, prefix: str = "http.response") -> None:
-    """Send a whole response; a HEAD request gets its headers only."""
-    headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
-    if response.status not in (204, 304):
-        headers.append((b"content-length", str(len(response.body)).encode("ascii")))
-    body = b"" if scope.get("method") == "HEAD" else response.body
-    await send({"type": f"{prefix}.start", "status": response.status, "headers": headers})
-    await send({"type": f"{prefix}.body", "body": body})
-
-
-def _with_headers(scope: Scope, headers: Headers | list[Any]) -> Scope:
-    return {**scope, "headers": headers}
-
-
-def _lines(scope: Scope, name: bytes) -> list[str]:
-    return [value.decode("latin-1") for key, value in scope["headers"] if key == name]
-
-
-def _with_changed_headers(send: Send, change: Callable[[list[tuple[str, str]]], list[tuple[str, str]]]) -> Send:
-    """A `send` that changes the headers of the response's start; every other member and message stays as it is."""
-
-    async def forward(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in message.get("headers", ())]
-            changed = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in change(headers)]
-            message = {**message, "headers": changed}
-        await send(message)
-
-    return forward
-
-
-async def _nothing() -> Message:
-    return {"type": "http.disconnect"}

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from .errors import StoreError
 from .rules.revocation import Revocation
-from .stores import WRITE_DEADLINES, Changes, Count, Outcome, Store
+from .stores import WRITE_DEADLINES, Changes, Count, Fact, Outcome, Store
 
 T = TypeVar("T")
 _ANSWER_SECONDS = 0.02
@@ -91,6 +91,16 @@ class Threaded:
     async def changes(self, cursor: Any, wait_seconds: float = 0.0) -> Changes:
         """See Store.changes."""
         return await call_in_thread(lambda: run_blocking(self.inner.changes(cursor, wait_seconds)))
+
+    async def learn(self, facts: Sequence[Fact]) -> None:
+        """See Store.learn."""
+        await self._bounded(WRITE_DEADLINES, lambda: self.inner.learn(facts))
+
+    async def facts(self, subjects: Sequence[bytes]) -> Sequence[Fact]:
+        """See Store.facts."""
+        if not self._reads_block:
+            return await self.inner.facts(subjects)
+        return await self._bounded(1, lambda: self.inner.facts(subjects))
 
     async def hit(self, key: bytes, window: float) -> Count:
         """See Store.hit."""

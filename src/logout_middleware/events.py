@@ -21,9 +21,10 @@ _log = logging.getLogger("logout_middleware")
 class LogoutEvent:
     """One thing worth an audit record.
 
-    `kind`: logout · target_refused · token_refused · scope_refused · rate_limited · quota_exceeded · token_ignored ·
-    body_ignored · store_failed · store_adopted · would_refuse. `outcome`: done · pending (in this host's journal) ·
-    nothing · refused · failed · failed_open · failed_closed. `keys`: hex digests. `time`: seconds since 1970.
+    `kind`: logout · session_ended (each session that one ended, for callbacks only) · target_refused · token_refused ·
+    scope_refused · rate_limited · quota_exceeded · token_ignored · body_ignored · store_failed · store_adopted ·
+    would_refuse. `outcome`: done · pending (in this host's journal) · nothing · refused · failed · failed_open ·
+    failed_closed. `keys`: hex digests. `time`: seconds since 1970.
     """
 
     kind: str
@@ -62,7 +63,8 @@ class Events:
 
     async def emit(self, event: LogoutEvent) -> None:
         """Tell everybody. What a callback raises is logged and goes no further."""
-        if self._audit != "off":
+        # The logout that ended a session is in the log already; this is for the application alone.
+        if self._audit != "off" and event.kind != "session_ended":
             level = _LEVELS.get(event.kind, logging.WARNING if event.outcome == "refused" else logging.INFO)
             audit_log.log(level, as_json(event) if self._audit == "json" else as_text(event), extra={"event": event})
         for callback in self._callbacks:

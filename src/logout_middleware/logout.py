@@ -14,6 +14,8 @@ from urllib.parse import urlencode
 from .colour import fitting, run_blocking
 from .errors import ConfigurationError, Refused
 from .events import Callback, LogoutEvent
+from .flows.live import ROTATED
+from .flows.sessions import Session
 from .opening import open_store
 from .parts import Parts
 from .rules.credentials import Credential
@@ -46,18 +48,18 @@ class Logout(Parts):
         """True once the token, and by default its session, is dead everywhere (RFC 7009 2).
 
         A dead, expired or unreadable token is True, too. `token_type_hint` is accepted and not needed.
+        `reason="refresh"`: a token that its refresh replaced; its session and what is open by it go on.
         """
         identity = await self._identity(token)
         if identity is not None:
-            await self.logouts.log_out([identity], bound=self.settings.revoke_bound, reason=reason or "revoke_token")
+            bound = self.settings.revoke_bound and reason != ROTATED
+            await self.logouts.log_out([identity], bound=bound, reason=reason or "revoke_token")
         return True
 
     async def revoke_session(self, sid: str, *, issuer: str | None = None, reason: str | None = None) -> None:
-        """End one session: every token and cookie that carries this session id."""
-        realm = self.identifier.policy.realm(issuer)
-        until = self.logouts.lasting(self._clock())
-        record = Revocation(session_key(_name("sid", sid), realm), FOREVER, until, reason or "revoke_session")
-        await self._revoke([record], scope="session", session=sid, reason=reason or "revoke_session")
+        """End one session: every token and cookie that carries this session id, and what is bound to them."""
+        key = session_key(_name("sid", sid), self.identifier.policy.realm(issuer))
+        await self.logouts.end_sessions([key], session=str(sid), reason=reason or "revoke_session")
 
     async def revoke_user(
         self, sub: str, *, issuer: str | None = None, before: Moment | None = None,
@@ -66,9 +68,10 @@ class Logout(Parts):
         """End everything of a user that was issued up to `before` (default: now), except the sessions `keep`."""
         realm = self.identifier.policy.realm(issuer)
         kept = [keep] if isinstance(keep, str) else list(keep or ())
-        names = frozenset(session_key(_name("keep", sid), realm) for sid in kept)
+        names = [session_key(_name("keep", sid), realm) for sid in kept]
+        names += await self.logouts.bindings.members(names, self.clock())
         key = user_key(_name("sub", sub), realm)
-        await self._cut_off(key, before, names, scope="user", user=str(sub), reason=reason or "revoke_user")
+        await self._cut_off(key, before, frozenset(names), scope="user", user=str(sub), reason=reason or "revoke_user")
 
     async def revoke_other_sessions(self, sub: str, *, keep: str, issuer: str | None = None) -> None:
         """End all sessions of a user but one."""
@@ -90,7 +93,7 @@ class Logout(Parts):
         self, key: bytes, before: Moment | None, keep: frozenset[bytes], *, scope: str, reason: str,
         user: str | None = None,
     ) -> None:  # fmt: skip
-        now = self._clock()
+        now = self.clock()
         moment = before.timestamp() if isinstance(before, datetime) else before
         cut = self.logouts.cut_off(
             key, before=now + self.settings.jwt_leeway if moment is None else moment, keep=keep, reason=reason, now=now
@@ -98,7 +101,7 @@ class Logout(Parts):
         await self._revoke([cut], scope=scope, user=user, reason=reason)
 
     async def _revoke(self, records: list[Revocation], **told: Any) -> None:
-        await self.logouts.revoke(records, LogoutEvent(kind="logout", outcome="done", time=self._clock(), **told))
+        await self.logouts.revoke(records, LogoutEvent(kind="logout", outcome="done", time=self.clock(), **told))
 
     # ---- ask -----------------------------------------------------------------------------------------
 
@@ -132,14 +135,16 @@ class Logout(Parts):
         if identity is None:
             return Verdict(None, None, getattr(presented.credential, "why", "it cannot be read"))
         try:
-            record = is_revoked(identity, await self.store.find(identity.keys))
+            records = await self.store.find(identity.keys)
+            (identity,) = await self.logouts.marks.exact([identity], records)
+            record = is_revoked(identity, records)
         except PartlyKnown as error:
             record = is_revoked(identity, error.known)
             if record is None:
                 raise
         if record is not None:
             return Verdict(identity, record, f"revoked ({record.reason})")
-        now = self._clock()
+        now = self.clock()
         if identity.fault is not None:
             return Verdict(identity, None, identity.fault)
         if identity.verified and now >= identity.expires_at + self.settings.jwt_leeway:
@@ -156,6 +161,36 @@ class Logout(Parts):
     revokeToken = revoke_token  # noqa: N815
     introspectToken = introspect_token  # noqa: N815
 
+    # ---- logins --------------------------------------------------------------------------------------
+
+    async def mark_login(self, token: str | None = None, *, sid: str | None = None, issuer: str | None = None) -> None:
+        """Say that this token, or everything with this session id, was issued just now, by a new login.
+
+        A cut-off of the same second ("log out everywhere") then does not refuse it, although its `iat` says only the
+        second. The middleware does this by itself for the logins whose answers it sees (cookies of a known secret,
+        TOKEN_RESPONSES). Never call it for what was issued before.
+        """
+        if (token is None) == (sid is None):
+            raise TypeError("give either a token or a session id")
+        now = self.clock()
+        if sid is not None:
+            subject = session_key(_name("sid", sid), self.identifier.policy.realm(issuer))
+        else:
+            identity = await self._identity(token or "")
+            if identity is None or not identity.verified:
+                return  # Nothing but its own revocation refuses it.
+            subject = identity.own_key
+        await self.logouts.marks.mark([subject], now, now=now)
+
+    async def list_sessions(self, sub: str, *, issuer: str | None = None) -> list[Session]:
+        """The live sessions of a user, the one seen last first; none for a user of whom nothing is known.
+
+        Registered is what was seen with a verified credential that names a user and a session. StoreError: not knowing
+        is not "none".
+        """
+        realm = self.identifier.policy.realm(issuer)
+        return await self.registry.of_user(user_key(_name("sub", sub), realm), realm)
+
     # ---- the rest ------------------------------------------------------------------------------------
 
     def logout_url(
@@ -171,7 +206,7 @@ class Logout(Parts):
             raise ConfigurationError("E402 logout_url: set LOGOUT_SECRET, which signs the address")
         if (identity is None) == (sid is None):
             raise TypeError("give either the identity of the request or a session id")
-        key = self.logouts.keep_key(identity) if identity is not None else session_key(_name("sid", sid or ""))
+        key = identity.login_key if identity is not None else session_key(_name("sid", sid or ""))
         query = {"redirect_uri": redirect_uri, "state": state, "intent": self.links.make(key, redirect_uri)}
         path = f"{self.settings.prefix}/logout?{urlencode({k: v for k, v in query.items() if v is not None})}"
         return (self.settings.public_url or "") + path
@@ -191,10 +226,10 @@ class Logout(Parts):
         Nobody knows any more who had logged out, so everybody is logged out, unless `keep_logins`.
         """
         # A store object of its own: it remembers nothing, so nothing contradicts what it finds.
-        opened = open_store(self.settings, self._clock, blocking=self.blocking, adopting=True)
+        opened = open_store(self.settings, self.clock, blocking=self.blocking, adopting=True)
         store = fitting(opened, blocking=self.blocking)
         try:
-            now = self._clock()
+            now = self.clock()
             if not keep_logins:
                 cut = self.logouts.cut_off(
                     everyone_key(None), before=now + self.settings.jwt_leeway, reason="adopt_store", now=now
@@ -243,9 +278,11 @@ class BlockingLogout:
     revoke_other_sessions = _blocking(Logout.revoke_other_sessions)
     revoke_client = _blocking(Logout.revoke_client)
     revoke_everyone = _blocking(Logout.revoke_everyone)
+    mark_login = _blocking(Logout.mark_login)
     introspect_token = _blocking(Logout.introspect_token)
     is_revoked = _blocking(Logout.is_revoked)
     explain = _blocking(Logout.explain)
+    list_sessions = _blocking(Logout.list_sessions)
     check = _blocking(Logout.check)
     adopt_store = _blocking(Logout.adopt_store)
     purge = _blocking(Logout.purge)

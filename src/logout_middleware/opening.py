@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from .colour import call_here, call_in_thread, fitting, run_blocking
 from .errors import ConfigurationError, StoreError
@@ -54,12 +55,20 @@ def open_store(
     )  # fmt: skip
 
 
-def open_stack(settings: LogoutSettings, clock: Clock = time.time, *, blocking: bool) -> Store:
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """The `store` that the guard asks, and how a thread opens one of its own that knows as much, at once: `watch`."""
+
+    store: Store
+    watch: Callable[[], Store]
+
+
+def open_stack(settings: LogoutSettings, clock: Clock = time.time, *, blocking: bool) -> Stack:
     """The store of these settings with all that belongs before it, for this colour."""
     opened = open_store(settings, clock, blocking=blocking)
     networked = settings.store.partition(":")[0] in REDIS_SCHEMES + SQL_SCHEMES
-    if not networked and not settings.journal:
-        return opened
+    if not opened.durable:
+        return Stack(opened, lambda: opened)
     memory = getattr(opened, "memory", None)
 
     def open_twin() -> Store:
@@ -69,6 +78,19 @@ def open_stack(settings: LogoutSettings, clock: Clock = time.time, *, blocking: 
             twin.memory = memory  # type: ignore[attr-defined]  # whoever has one has the other
         return twin
 
+    def journaled(store: Store, *, blocking: bool) -> Store:
+        if settings.journal is None:
+            return store
+        from .stores.journal import Journal
+
+        return Journal(
+            store, settings.journal, open_store=open_twin, run_blocking=run_blocking,
+            call=call_here if blocking else call_in_thread, memory=memory, clock=clock,
+        )  # fmt: skip
+
+    # SQLite alone needs nothing around it; the shells fit it to their colour.
+    if not networked and not settings.journal:
+        return Stack(opened, open_twin)
     store = fitting(opened, blocking=blocking, find_seconds=settings.store_deadline if networked else None)
     if networked:
         store = Breaker(store)
@@ -78,14 +100,7 @@ def open_stack(settings: LogoutSettings, clock: Clock = time.time, *, blocking: 
         store = Replica(
             store, open_twin, max_staleness=settings.max_staleness, run_blocking=run_blocking, clock=clock
         )  # fmt: skip
-    if settings.journal:
-        from .stores.journal import Journal
-
-        store = Journal(
-            store, settings.journal, open_store=open_twin, run_blocking=run_blocking,
-            call=call_here if blocking else call_in_thread, memory=memory, clock=clock,
-        )  # fmt: skip
-    return store
+    return Stack(journaled(store, blocking=blocking), lambda: journaled(open_twin(), blocking=True))
 
 
 def schema_of(settings: LogoutSettings) -> str:

@@ -14,16 +14,21 @@ from .endpoints.links import Links
 from .endpoints.service import Service
 from .errors import ConfigurationError
 from .events import Events
+from .flows.answers import Answers
 from .flows.guard import Guard
 from .flows.identify import Identifier, KeySource
+from .flows.learned_cookies import LearnedCookies
+from .flows.live import Live
 from .flows.logout import Logouts
+from .flows.sessions import Sessions
 from .flows.stable_session import StableSessions
 from .keys import FRESH_SECONDS, JwksKeys, StaticKeys
-from .opening import Clock, look_at, open_stack
+from .opening import Clock, Stack, look_at, open_stack
 from .rules.identity import IdentityPolicy
 from .rules.jose import JwtPolicy
 from .settings import LogoutSettings
 from .stores import Store
+from .watching import Watcher
 
 _log = logging.getLogger("logout_middleware")
 
@@ -65,34 +70,55 @@ class Parts:
         self.settings = settings = settings or LogoutSettings.load(**given)
         self._owns_store = store is None
         self.closed = False
-        self._clock = clock
+        self.clock = clock
         self.blocking = blocking
         self.advise = _Warnings()
         if store is None and settings.store != "memory://":
             look_at(settings, self.advise, clock)
-        self.raw_store = opened = store or open_stack(settings, clock, blocking=blocking)
-        self.store: Store = fitting(opened, blocking=blocking)
+        stack = Stack(store, lambda: store) if store is not None else open_stack(settings, clock, blocking=blocking)
+        self.raw_store = stack.store
+        self.store: Store = fitting(stack.store, blocking=blocking)
+        self.live = Live()
+        self.watcher = Watcher(self.live, stack.watch, shared=stack.store)
         policy = _identity_policy(settings)
         keys = _keys(settings, blocking=blocking)
         self.events = Events(settings.audit)
         self.identifier = Identifier(policy, keys, settings.cookies)
+        self.logouts = Logouts(
+            self.store, self.events, clock, settings.max_lifetime, settings.jwt_leeway, self.live,
+            bind=settings.revoke_bound,
+        )  # fmt: skip
+        self.registry = self._sessions(settings)
         self.guard = Guard(
             self.store, self.identifier, self.events, clock,
             fail_open=settings.fail_mode == "open", observe=settings.mode == "observe",
             reject_cookies=settings.revoked_cookie == "reject", leeway=settings.jwt_leeway,
-            max_lifetime=settings.max_lifetime,
+            max_lifetime=settings.max_lifetime, marks=self.logouts.marks, bindings=self.logouts.bindings,
+            registry=self.registry if self.registry.enabled else None,
         )  # fmt: skip
         if isinstance(keys, JwksKeys):
             # Who is remembered must be read anew now and then, or nobody would notice that a key was taken back.
             keys.on_change, self.guard.remember_seconds = self._forget_identities, FRESH_SECONDS
-        self.logouts = Logouts(self.store, self.events, clock, settings.max_lifetime, settings.jwt_leeway)
         self.links = Links(settings.secret, clock)
         self.sessions = StableSessions(policy, settings.cookies, clock, lambda: secrets.token_urlsafe(16))
+        self.learned = LearnedCookies(self.store, settings.cookies, clock, settings.max_lifetime)
+        self.answers = Answers(self.identifier, self.guard, self.logouts, self.sessions, self.learned)
         self.service = Service(
             settings, self.store, self.identifier, self.logouts, self.events, clock,
-            Limiter(self.store, settings.rate_limit, clock), self.links, self.advise,
+            Limiter(self.store, settings.rate_limit, clock), self.links, self.learned, self.registry, self.advise,
         )  # fmt: skip
         self._advise()
+
+    def _sessions(self, settings: LogoutSettings) -> Sessions:
+        # Observing ends nothing, so no time runs out either.
+        enforced = settings.mode == "enforce"
+        return Sessions(
+            self.store, self.logouts, self.clock,
+            idle=settings.idle_timeout if enforced else None,
+            absolute=settings.absolute_timeout if enforced else None,
+            most=settings.max_sessions if enforced else None,
+            listed="sessions" in settings.endpoints,
+        )  # fmt: skip
 
     def _forget_identities(self) -> None:
         self.guard.bearers.forget_all()
@@ -122,6 +148,7 @@ class Parts:
     async def close(self) -> None:
         """Give back the store's files and connections, if this object opened them."""
         self.closed = True
+        self.watcher.stop()
         if self._owns_store:
             await self.store.close()
 

@@ -1,4 +1,4 @@
-"""The five presets: one published logout each, reproduced exactly (LOGOUT_PRESET).
+"""The presets (LOGOUT_PRESET): five published logouts, each reproduced exactly, and three levels of assurance.
 
 A preset is defaults for settings, which a variable still overrides, plus what no variable can say: the
 exact members of the answer, a required parameter, a stricter refusal.
@@ -63,4 +63,8 @@ PRESETS: Mapping[str, Preset] = {
         tolerant_body=True,
         failure_status=500,
     ),
+    # NIST SP 800-63B-4 2.1.3, 2.2.3, 2.3.3: reauthentication at each assurance level.
+    "aal1": Preset(defaults={"absolute_timeout": "30d"}),
+    "aal2": Preset(defaults={"absolute_timeout": "24h", "idle_timeout": "1h"}),
+    "aal3": Preset(defaults={"absolute_timeout": "12h", "idle_timeout": "15m"}),
 }  # fmt: skip

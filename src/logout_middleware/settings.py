@@ -80,7 +80,10 @@ class LogoutSettings:
         "`observe` refuses nothing and reports what it would have refused",
     )
     preset: str | None = _setting(
-        values.one_of(*PRESETS), None, "reproduces one published logout: " + ", ".join(f"`{name}`" for name in PRESETS)
+        values.one_of(*PRESETS),
+        None,
+        "reproduces one published logout, or sets the time-outs of a NIST assurance level: "
+        + ", ".join(f"`{name}`" for name in PRESETS),
     )
     jwt_key: tuple[str, ...] = _setting(
         values.keys, (), "verifies JWTs: secrets, or PEM public keys; several for rotation (commas, or a JSON list)",
@@ -111,7 +114,7 @@ class LogoutSettings:
     )
     exempt_paths: tuple[str, ...] = _setting(values.paths, (), "never guarded: exact, or a prefix that ends in `/`")
     prefix: str = _setting(values.prefix, "/auth", "where the endpoints are")
-    endpoints: tuple[str, ...] = _setting(values.endpoints, ("logout",), "which groups are served")
+    endpoints: tuple[str, ...] = _setting(values.endpoints, ("logout", "sessions"), "which groups are served")
     aliases: tuple[str, ...] = _setting(
         values.paths, (), "further paths of the logout, e.g. `/logout,/api/auth/logout`"
     )
@@ -146,18 +149,24 @@ class LogoutSettings:
     token_responses: tuple[TokenPath, ...] = _setting(
         values.token_paths, (), "paths that answer with tokens: a dead bearer is taken out there, so that a login works"
     )
+    idle_timeout: float | None = _setting(
+        values.lasting, None, "a verified login that nobody used for so long is ended, exact to a twentieth or a minute"
+    )
+    absolute_timeout: float | None = _setting(
+        values.lasting, None, "a verified login is ended so long after it began, however busy it is"
+    )
+    passive_paths: tuple[str, ...] = _setting(
+        values.paths, (), "paths that a page asks for by itself, which is no activity: exact, or a prefix ending in `/`"
+    )
+    max_sessions: int | None = _setting(values.counted, None, "a further session of a user ends his oldest")
     allow_unsafe_store: bool = _setting(values.boolean, False, "start on a store that can forget, without a warning")
     audit: str = _setting(values.one_of("json", "text", "off"), "json", "form of the audit log")
 
-    idle_timeout: str | None = _later(None, "timeouts")
-    absolute_timeout: str | None = _later(None, "timeouts")
-    passive_paths: str | None = _later(None, "timeouts")
     oidc_issuer: str | None = _later(None, "OpenID Connect")
     oidc_client_id: str | None = _later(None, "OpenID Connect")
     oidc_client_secret: str | None = _later(None, "OpenID Connect", secret=True)
     oidc_post_logout_redirect_uri: str | None = _later(None, "OpenID Connect")
     issuers: str | None = _later(None, "several issuers", secret=True)
-    max_sessions: str | None = _later(None, "the registry of sessions")
     admin_key: str | None = _later(None, "the admin endpoints", secret=True)
 
     def __post_init__(self) -> None:

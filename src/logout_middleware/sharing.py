@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import weakref
+from collections.abc import Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
 from .endpoints import routes
@@ -12,6 +13,7 @@ from .errors import ConfigurationError
 from .logout import BlockingLogout, Logout
 from .paths import lay_out
 from .settings import LogoutSettings
+from .values import TokenPath
 
 App = TypeVar("App")
 
@@ -78,5 +80,13 @@ class Shell(Generic[App]):
         self._paths = lay_out(routes(parts.service, chosen.prefix), token_paths, chosen.exempt_paths)
         self._special, self._guard = self._paths.special, parts.guard
         self._seen_alive = parts.guard.seen_alive
+        self._below_sessions = f"{chosen.prefix}/sessions/"
         self._signs_sessions = parts.sessions.needed
+        self._answers = parts.answers
         self._exempts = bool(chosen.exempt_paths)
+
+    def _token_fields(self, here: Sequence[TokenPath]) -> tuple[set[str], set[str]]:
+        """The fields that carry tokens in the request and in the answer of these paths."""
+        chosen = self.logout.settings
+        requested = {name for each in here if each in chosen.token_requests for name in each.fields}
+        return requested, {name for each in here if each in chosen.token_responses for name in each.fields}

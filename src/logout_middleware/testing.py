@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import pytest
 
 from .colour import fitting, run_blocking
 from .errors import StoreError
 from .rules.revocation import FOREVER, Revocation, key_of, merge
-from .stores import PURGE_DELAY, Changes, Count, Outcome, Store
-
-Run: TypeAlias = Callable[[Coroutine[Any, Any, Any]], Any]
+from .stores import PURGE_DELAY, Changes, Count, Fact, Outcome, Store
+from .testing_facts import FactsContract, Run
 
 
 class MovableClock:
@@ -71,6 +70,16 @@ class FlakyStore:
         self._pass("changes")
         return await self.inner.changes(cursor, wait_seconds)
 
+    async def learn(self, facts: Sequence[Fact]) -> None:
+        """See Store.learn."""
+        self._pass("learn")
+        await self.inner.learn(facts)
+
+    async def facts(self, subjects: Sequence[bytes]) -> Sequence[Fact]:
+        """See Store.facts."""
+        self._pass("facts")
+        return await self.inner.facts(subjects)
+
     async def hit(self, key: bytes, window: float) -> Count:
         """See Store.hit."""
         self._pass("hit")
@@ -105,7 +114,7 @@ def _key(name: str) -> bytes:
     return key_of("test", None, name)
 
 
-class StoreContract:
+class StoreContract(FactsContract):
     """The promises of `stores.Store` as tests, in both colours.
 
     Subclass it and define `open_store`. Set `shared` to False for a store that other instances cannot see.

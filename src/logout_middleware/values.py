@@ -18,8 +18,8 @@ from .rules.cookies import GuardedCookie, parse_guarded_cookie
 from .rules.redis_url import parse_redis_url
 
 COOKIE_FORMATS = frozenset({"auto", "jwt", "flask", "starlette", "django", "opaque"})
-ENDPOINT_GROUPS = ("logout",)
-_LATER_GROUPS = ("sessions", "browser", "oauth", "oidc", "check", "push", "admin")
+ENDPOINT_GROUPS = ("logout", "sessions")
+_LATER_GROUPS = ("browser", "oauth", "oidc", "check", "push", "admin")
 REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "redis+cluster")
 SQL_SCHEMES = ("postgresql+psycopg", "mysql+pymysql")
 ALGORITHMS = (
@@ -104,6 +104,14 @@ def duration(value: Any) -> float:
     if isinstance(value, bool) or not match or (match[2] or "s") not in _UNITS:
         raise ValueError(f"{value!r} is not a duration; write seconds, or e.g. 250ms, 15m, 12h, 30d")
     return float(match[1]) * _UNITS[match[2] or "s"]
+
+
+def lasting(value: Any) -> float:
+    """A duration above 0."""
+    seconds = duration(value)
+    if seconds <= 0:
+        raise ValueError("must be above 0; remove it to have none")
+    return seconds
 
 
 def rate_limit(value: Any) -> RateLimit | None:
@@ -212,6 +220,14 @@ def whole(value: Any) -> int:
     if isinstance(value, bool) or not re.fullmatch(r"\d{1,9}", str(value).strip()):
         raise ValueError(f"{value!r} is not a whole number; write e.g. 2")
     return int(value)
+
+
+def counted(value: Any) -> int:
+    """A whole number above 0."""
+    number = whole(value)
+    if number < 1:
+        raise ValueError("must be above 0; remove it to have no limit")
+    return number
 
 
 def key_url(value: Any) -> str:

@@ -6,30 +6,39 @@ deleted or given a session id.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from http import HTTPStatus
 from io import BytesIO
+from itertools import chain
 from typing import Any
+from urllib.parse import quote
 
 from .colour import run_blocking
-from .endpoints import Endpoint, routes, with_cors
+from .endpoints import Endpoint, routes, session_route, with_cors
 from .endpoints.service import refusal_of
 from .errors import Refused
-from .flows.guard import Decision
+from .flows.answers import MAX_TOKEN_ANSWER, Began
+from .flows.guard import PASS, Decision
+from .flows.sessions import Visit
 from .flows.token_requests import tokens_in_body
 from .logout import BlockingLogout
 from .rules import proxies
-from .rules.cookies import with_deletions
+from .rules.cookies import cookie_names
 from .rules.credentials import without_cookies
 from .rules.http import MAX_BODY, Request, Response
+from .rules.identity import Identity
 from .settings import LogoutSettings
 from .sharing import Shell, for_middleware
 from .stores.memory import MemoryStore
 from .values import TokenPath
+from .wsgi_live import StreamedBody
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 App = Callable[[Environ, StartResponse], Iterable[bytes]]
+Outcome = tuple[Decision, float, bool]
+"""What was decided about a request, when it began, and whether its path answers with tokens."""
 
 IDENTITY = "logout_middleware.identity"
 """Where the application finds the identity of a guarded request, in the environ."""
@@ -47,29 +56,40 @@ class LogoutMiddleware(Shell[App]):
         """Serve one request."""
         path = environ.get("PATH_INFO", "")
         special = self._special.get(path)
+        # Nothing but a GET without parameters is sure not to be a login.
+        plain = environ["REQUEST_METHOD"] == "GET" and not environ.get("QUERY_STRING")
+        if special is None and not plain and path.startswith(self._below_sessions):
+            special = session_route(self.logout.service, self.logout.settings.prefix, path)
         if special is not None:
             return self._serve_special(special, path, environ, start_response)
         authorization = environ.get("HTTP_AUTHORIZATION")
         cookie = environ.get("HTTP_COOKIE")
-        if self._signs_sessions:
-            start_response = self._signing(start_response)
-        if authorization is None and cookie is None:
+        if (authorization is None and cookie is None) or (self._exempts and self._paths.is_exempt(path)):
             if "mod_wsgi.version" in environ or isinstance(self.logout.raw_store, MemoryStore):
                 self._look_at_server(environ)
+            if self._signs_sessions or not plain:
+                start_response = _Answer(self, environ, self._anonymous(), start_response).start
             return self.app(environ, start_response)
-        if self._exempts and self._paths.is_exempt(path):
-            return self.app(environ, start_response)
+        outcome: Outcome | None = None
         known = self._seen_alive(authorization, cookie)
         if known is not None:
             identity = known.identity
         else:
-            decision = run_blocking(self._guard.check(authorization, cookie))
+            decision = run_blocking(self._guard.check(authorization, cookie, partial(self._visit, environ, path)))
+            outcome = (decision, self.logout.clock(), False)
             if decision.refusal is not None or decision.strip or decision.drop_authorization:
-                return self._carry_out(decision, environ, start_response)
+                return self._carry_out(outcome, environ, start_response)
             identity = decision.identity
-        if identity is not None:
-            environ[IDENTITY] = identity
-        return self.app(environ, start_response)
+        if identity is None:
+            if self._signs_sessions or not plain:
+                start_response = _Answer(self, environ, self._anonymous(), start_response).start
+            return self.app(environ, start_response)
+        environ[IDENTITY] = identity
+        answer = _Answer(self, environ, outcome, start_response)
+        return answer.body(self.app(environ, answer.start))
+
+    def _anonymous(self) -> Outcome:
+        return PASS, self.logout.clock(), False
 
     def _look_at_server(self, environ: Environ) -> None:
         """Say what the server of this request lets us see, and an operator should know."""
@@ -83,12 +103,17 @@ class LogoutMiddleware(Shell[App]):
                 "without it a revoked bearer token is not seen here",
             )
 
-    def _carry_out(self, decision: Decision, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    def _carry_out(self, outcome: Outcome, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Refuse, or pass the request on without what is dead in it."""
+        decision = outcome[0]
         if decision.refusal is not None:
-            deletions = [("Set-Cookie", text) for text in self._deletions(decision, environ)]
-            return self._answer(decision.refusal.with_headers(deletions), environ, start_response)
-        environ = dict(environ)
+            refusal = decision.refusal
+            if decision.delete:
+                began = _Answer(self, environ, outcome, start_response).began()
+                lines = run_blocking(self._answers.deletions(began))
+                refusal = refusal.with_headers([("Set-Cookie", line) for line in lines])
+            return self._answer(refusal, environ, start_response)
+        whole, environ = environ, dict(environ)
         if decision.strip:
             kept = without_cookies([environ.pop("HTTP_COOKIE", "")], decision.strip)
             if kept:
@@ -97,9 +122,11 @@ class LogoutMiddleware(Shell[App]):
             environ.pop("HTTP_AUTHORIZATION", None)
         if decision.identity is not None:
             environ[IDENTITY] = decision.identity
-        if decision.delete:
-            start_response = self._deleting(decision, environ, start_response)
-        return self.app(environ, start_response)
+        answer = _Answer(self, whole, outcome, start_response)
+        return answer.body(self.app(environ, answer.start))
+
+    def _visit(self, environ: Environ, path: str) -> Visit:
+        return self.logout.service.visit(make_request(environ, path, self.logout.settings.trusted_proxies), path)
 
     # ---- our own paths -------------------------------------------------------------------------------
 
@@ -110,11 +137,9 @@ class LogoutMiddleware(Shell[App]):
         if isinstance(special, Endpoint):
             response = run_blocking(special(make_request(environ, path, proxies_)))
             return send_response(response, environ, start_response)
-        if self._signs_sessions:
-            start_response = self._signing(start_response)
         here = [each for each in special if each.method == environ["REQUEST_METHOD"].upper()]
-        fields = {name for each in here if each in self.logout.settings.token_requests for name in each.fields}
-        tokens, body = [], None
+        fields, answered = self._token_fields(here)
+        tokens, body, at = [], None, self.logout.clock()
         try:
             # A body of unknown length cannot be handed back once it is found to be too long: observing leaves it alone.
             if fields and (environ.get("CONTENT_LENGTH") or not self.logout.guard.observe):
@@ -128,37 +153,141 @@ class LogoutMiddleware(Shell[App]):
             environ["wsgi.input"] = BytesIO(body)
         held = [environ.get(name) for name in ("HTTP_AUTHORIZATION", "HTTP_COOKIE")]
         authorization, cookie = ([text] if text is not None else [] for text in held)
-        decision = run_blocking(self.logout.guard.judge(authorization, cookie, others=tokens, login_path=bool(here)))
-        return self._carry_out(decision, environ, start_response)
+        decision = run_blocking(
+            self.logout.guard.judge(
+                authorization, cookie, others=tokens, login_path=bool(here), visit=partial(self._visit, environ, path)
+            )
+        )
+        outcome = (decision, at, bool(answered))
+        if not answered or decision.refusal is not None:
+            return self._carry_out(outcome, environ, start_response)
+        token_answer = _TokenAnswer(self, environ, outcome, answered, start_response)
+        return token_answer.body(self._carry_out(outcome, environ, token_answer.start))
 
     def _answer(self, response: Response, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         origin = environ.get("HTTP_ORIGIN")
         response = with_cors(response, [origin] if origin is not None else [], self.logout.settings.trusted_origins)
         return send_response(response, environ, start_response)
 
-    # ---- answers of the application ------------------------------------------------------------------
 
-    def _deletions(self, decision: Decision, environ: Environ) -> list[str]:
-        request = make_request(environ, environ.get("PATH_INFO", ""), self.logout.settings.trusted_proxies)
-        return self.logout.service.deletions_of(decision.delete, request)
+class _Answer:
+    """The answer to one request: looks at its cookies when it starts, and ends its stream with its login."""
 
-    def _deleting(self, decision: Decision, environ: Environ, start_response: StartResponse) -> StartResponse:
-        """Delete the dead cookies with the application's answer."""
-        deletions = self._deletions(decision, environ)
+    events = _has_length = False
 
-        def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
-            return start_response(status, with_deletions(headers, deletions), *exc_info)
+    def __init__(
+        self, shell: LogoutMiddleware, environ: Environ, outcome: Outcome | None, start_response: StartResponse
+    ) -> None:
+        self._shell, self._environ, self._outcome, self._start = shell, environ, outcome, start_response
 
-        return start
+    def start(self, status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
+        """The server's `start_response`, with the fields as they may leave."""
+        watched = self._outcome is not None and bool(self._outcome[0].delete)
+        for name, value in headers:
+            size = len(name)
+            if size == 10 and name.lower() == "set-cookie":
+                watched = True
+            elif size == 12 and value.startswith("text/event-stream") and name.lower() == "content-type":
+                self.events = "content-encoding" not in {each.lower() for each, _ in headers}
+            elif size == 14 and name.lower() == "content-length":
+                self._has_length = True
+        if watched:
+            headers = run_blocking(self._shell._answers.cookies(headers, self.began()))
+        return self._start(status, headers, *exc_info)
 
-    def _signing(self, start_response: StartResponse) -> StartResponse:
-        """Give sessions that the application sets a stable id."""
-        rewritten = self.logout.sessions.rewritten
+    def body(self, chunks: Iterable[bytes]) -> Iterable[bytes]:
+        """The application's body; one that may go on for long, watched."""
+        if self._has_length or type(chunks) is list:
+            return chunks
+        wrapper = self._environ.get("wsgi.file_wrapper")
+        if isinstance(wrapper, type) and isinstance(chunks, wrapper):
+            return chunks  # The server sends that by itself.
+        identities = self._identities()
+        if not identities:
+            return chunks
+        return StreamedBody(self._shell.logout, identities, chunks, answer=self)
 
-        def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
-            return start_response(status, rewritten(headers), *exc_info)
+    def _identities(self) -> tuple[Identity, ...]:
+        if self._outcome is not None:
+            return self._outcome[0].identities
+        fields = (self._environ.get("HTTP_AUTHORIZATION"), self._environ.get("HTTP_COOKIE"))
+        return self._shell._guard.identities_of(*fields)
 
-        return start
+    def began(self) -> Began:
+        """How the request began."""
+        decision, at, is_login = self._outcome or (PASS, 0.0, False)
+        logout, environ = self._shell.logout, self._environ
+        request = make_request(environ, environ.get("PATH_INFO", ""), logout.settings.trusted_proxies)
+        return Began(
+            self._identities(), at, quote(request.path, encoding="latin-1"),
+            present=tuple(cookie_names(request.header_lines("cookie"))), https=logout.service.is_https(request),
+            delete=decision.delete, is_login=is_login,
+        )  # fmt: skip
+
+
+class _TokenAnswer:
+    """Holds the answer of a login or refresh back until its tokens are dealt with. What is no JSON passes at once."""
+
+    def __init__(
+        self, shell: LogoutMiddleware, environ: Environ, outcome: Outcome, fields: set[str],
+        start_response: StartResponse,
+    ) -> None:  # fmt: skip
+        self._shell, self._fields, self._start_response = shell, fields, start_response
+        self._answer = _Answer(shell, environ, outcome, start_response)
+        self._started: tuple[Any, ...] | None = None
+        self._written = bytearray()
+
+    def start(self, status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Callable[[bytes], object]:
+        """Remember how the answer starts."""
+        self._started = (status, headers, *exc_info)
+        return self._written.extend
+
+    def body(self, chunks: Iterable[bytes]) -> Iterable[bytes]:
+        """The whole body, or as much of it as may be held, and then the rest."""
+        parts = iter(chunks)
+        is_json: bool | None = None
+        for part in parts:
+            self._written += part
+            if is_json is None and self._started is not None:
+                is_json = _is_json(self._started[1])
+            if is_json is False or len(self._written) > MAX_TOKEN_ANSWER:
+                self._begin()
+                return _Joined(bytes(self._written), parts, chunks)
+        held = bytes(self._written)
+        if self._started is not None and _is_json(self._started[1]):
+            lines = [value for name, value in self._started[1] if name.lower() == "set-cookie"]
+            answers = self._shell.logout.answers
+            run_blocking(answers.tokens(answers.tokens_in(held, self._fields), lines, self._answer.began()))
+        self._begin()
+        return _Joined(held, iter(()), chunks)
+
+    def _begin(self) -> None:
+        if self._started is not None:
+            self._start_response(*self._started)
+
+
+class _Joined:
+    """What was held of a body and the rest of it, closed as the body that it is."""
+
+    def __init__(self, held: bytes, rest: Iterator[bytes], whole: Iterable[bytes]) -> None:
+        self._parts, self._whole = chain([held], rest), whole
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._parts
+
+    def close(self) -> None:
+        """For the server (PEP 3333)."""
+        close = getattr(self._whole, "close", None)
+        if close is not None:
+            close()
+
+
+def _is_json(headers: list[tuple[str, str]]) -> bool:
+    fields = {name.lower(): value for name, value in headers}
+    kind = fields.get("content-type", "").partition(";")[0].strip().lower()
+    return fields.get("content-encoding", "identity") == "identity" and (
+        kind == "application/json" or kind.endswith("+json")
+    )
 
 
 class LogoutEndpoints:
@@ -173,7 +302,7 @@ class LogoutEndpoints:
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request below the mount; other paths are 404."""
         path = environ.get("PATH_INFO", "")
-        endpoint = self._routes.get(path)
+        endpoint = self._routes.get(path) or session_route(self.logout.service, "", path)
         if endpoint is None:
             missing = Response(404, (("Content-Type", "text/plain"),), b"Not found")
             return send_response(missing, environ, start_response)

@@ -98,7 +98,7 @@ def _given(*, blocking: bool) -> dict[str, Any]:
     double = _DOUBLES.get(os.environ.get("FAULTS_DOUBLE", ""))
     store = None
     if double is not None:
-        store = double(fitting(open_stack(settings, clock, blocking=blocking), blocking=blocking))
+        store = double(fitting(open_stack(settings, clock, blocking=blocking).store, blocking=blocking))
     return {"settings": settings, "clock": clock, "store": store}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -13,6 +13,7 @@ import click
 
 from ..errors import ConfigurationError, LogoutError
 from ..events import timestamp
+from ..flows.sessions import Session
 from ..logout import BlockingLogout
 from ..opening import schema_of
 from ..rules.revocation import FOREVER, Verdict
@@ -245,6 +246,41 @@ def _explained(verdict: Verdict) -> dict[str, Any]:
             "reason": record.reason,
         }
     return said
+
+
+@root.command()
+@click.argument("sub")
+@issuer
+@as_json
+def sessions(sub: str, issuer: str | None, *, as_json: bool) -> None:
+    """Where the user SUB is logged in, the session seen last first; exit status 1 if nowhere."""
+    with _opened(printing_json=as_json) as logout:
+        found = logout.list_sessions(sub, issuer=issuer)
+    if as_json:
+        click.echo(json.dumps({"ok": bool(found), "sessions": [_listed(each) for each in found]}))
+    elif found:
+        _print_table([_listed(each) for each in found])
+    else:
+        click.echo("no sessions")
+    sys.exit(0 if found else 1)
+
+
+def _listed(session: Session) -> dict[str, str | None]:
+    return {
+        "id": session.id,
+        "created": timestamp(session.created_at),
+        "last_seen": timestamp(session.last_seen),
+        "address": session.address,
+        "user_agent": session.user_agent,
+    }
+
+
+def _print_table(rows: Sequence[Mapping[str, str | None]]) -> None:
+    """A column for each name. What a stranger chose, as a user agent is, must not move the cursor of a terminal."""
+    lines = [list(rows[0]), *([json.dumps(text or "-")[1:-1] for text in row.values()] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        click.echo("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
 
 
 @root.command()

@@ -13,6 +13,7 @@ from ..rules.http import NO_STORE, Request, Response
 from .logout import log_out
 from .redirect import redirect_logout
 from .service import Service, failure
+from .sessions import end_other_sessions, end_session, list_sessions, who_am_i
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -71,16 +72,38 @@ def with_cors(response: Response, origin: list[str], trusted: tuple[str, ...]) -
 
 
 def routes(service: Service, prefix: str) -> dict[str, Endpoint]:
-    """The table of paths that are ours. Everything else is the application's."""
+    """The table of paths that are ours; `session_route` has the others. All else is the application's."""
     settings = service.settings
-    if "logout" not in settings.endpoints:
-        return {}
-    post = {"POST": partial(log_out, service)}
-    both = {"GET": partial(redirect_logout, service), **post}
-    table = {
+    table: dict[str, Mapping[str, Handler]] = {}
+    if "logout" in settings.endpoints:
+        table |= _logout_paths(service, prefix)
+    if "sessions" in settings.endpoints:
+        table[f"{prefix}/session"] = {"GET": partial(who_am_i, service)}
+        table[f"{prefix}/sessions"] = {
+            "GET": partial(list_sessions, service), "DELETE": partial(end_other_sessions, service),
+        }  # fmt: skip
+    return {path: Endpoint(methods, settings.trusted_origins) for path, methods in table.items()}
+
+
+def session_route(service: Service, prefix: str, path: str) -> Endpoint | None:
+    """The endpoint of one session, for a path that `routes` does not have; None for every other path.
+
+    Whatever stands in the place of the id is ours, a wrong one, too: it is 404 like the id of a stranger.
+    """
+    head, _, session_id = path.rpartition("/")
+    if head != f"{prefix}/sessions" or not session_id or "sessions" not in service.settings.endpoints:
+        return None
+    return Endpoint({"DELETE": partial(end_session, service, session_id)}, service.settings.trusted_origins)
+
+
+def _logout_paths(service: Service, prefix: str) -> dict[str, Mapping[str, Handler]]:
+    settings = service.settings
+    post: Mapping[str, Handler] = {"POST": partial(log_out, service)}
+    both: Mapping[str, Handler] = {"GET": partial(redirect_logout, service), **post}
+    table: dict[str, Mapping[str, Handler]] = {
         f"{prefix}/logout": both,
         f"{prefix}/logout/all": {"POST": partial(log_out, service, everywhere=True)},
     }
     for alias in settings.aliases:
         table.setdefault(alias, both if settings.preset_rules.get_on_aliases else post)
-    return {path: Endpoint(methods, settings.trusted_origins) for path, methods in table.items()}
+    return table

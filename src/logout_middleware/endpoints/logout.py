@@ -136,7 +136,7 @@ async def _log_out(service: Service, request: Request, order: Order, *, wants_ht
     if plan.unavailable and not limited and not _is_no_login(service, arrived):
         text = f"scope={order.scope} needs a verified login; only the presented credential was logged out"
         return failure(403, "scope_unavailable", text, limits)
-    headers = [*limits, *service.deletions(_to_delete(service, request, arrived), request)]
+    headers = [*limits, *await service.deletions(to_delete(service, request, arrived), request)]
     if limited:
         return failure(429, "rate_limited", "Too many logouts; try again later", tuple(headers))
     pending = plan.outcome is Outcome.PENDING
@@ -212,11 +212,10 @@ async def revoke_within_limits(
         detail = f"address {request.client}; if that is your proxy, set LOGOUT_TRUSTED_PROXIES"
         await service.audit(request, kind=kind, detail=detail)
     plan = await service.logouts.log_out(
-        arrived.verified if limited else arrived.live,
+        arrived.verified if limited else arrived.identities,
         scope="local" if limited else scope,
         bound=service.settings.revoke_bound,
         caller=service.caller(request),
-        again=() if limited else arrived.dead_by,
     )
     return plan, _fields_of(allowance, wait), limited
 
@@ -240,7 +239,7 @@ def _counted_as(arrived: Arrived, request: Request, *, in_quota: bool) -> tuple[
     return "address", counted_address(request.client)
 
 
-def _to_delete(service: Service, request: Request, arrived: Arrived) -> tuple[GuardedCookie, ...]:
+def to_delete(service: Service, request: Request, arrived: Arrived) -> tuple[GuardedCookie, ...]:
     """On a page of our own every guarded cookie goes; elsewhere only what was presented and counted."""
     if service.same_origin(request) and not service.settings.preset_rules.body_only:
         ambiguous = {each.cookie for each in arrived.presented if each.cookie} - set(arrived.cookies)
@@ -255,7 +254,7 @@ def answer(service: Service, plan: Plan, target: str) -> dict[str, Any]:
         "message": MESSAGE,
         "timestamp": timestamp(service.clock()),
         "status": plan.outcome.value,
-        "revoked": {"tokens": plan.tokens, "sessions": plan.sessions, "connections": 0},
+        "revoked": {"tokens": plan.tokens, "sessions": plan.sessions, "connections": plan.connections},
         "redirect_to": target,
     }
     wanted = service.settings.preset_rules.members

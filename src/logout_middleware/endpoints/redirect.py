@@ -59,7 +59,7 @@ async def _redirect_logout(service: Service, request: Request) -> Response:
         await service.logouts.confirm(arrived.dead_by)
         if wanted is None and settings.on_get == "confirm":
             return pages.signed_out(settings.redirect_url, private=_is_private(query))
-        return see_other(location, service.deletions(_deletable(service, request, arrived), request))
+        return see_other(location, await service.deletions(_deletable(service, request, arrived), request))
     if not await _is_intended(service, request, query, arrived, token, wanted):
         return _ask(service, request, query, target, arrived, token)
     if token is not None and token not in arrived.presented:
@@ -67,7 +67,7 @@ async def _redirect_logout(service: Service, request: Request) -> Response:
             (*arrived.presented, token), (*arrived.live, *filter(None, [token.identity])), arrived.dead_by
         )
     _, limits, limited = await revoke_within_limits(service, request, arrived, settings.scope)
-    headers = [*limits, *service.deletions(arrived.cookies, request)]
+    headers = [*limits, *await service.deletions(arrived.cookies, request)]
     if limited:
         return failure(429, "rate_limited", "Too many logouts; try again later", tuple(headers))
     return see_other(location, headers)
@@ -146,7 +146,7 @@ def _ask(
     hidden = {name: query[name] for name in kept if query.get(name)}
     if service.links.usable and arrived.live:
         # For browsers that say nothing of a form's origin; the others need no proof.
-        hidden["intent"] = service.links.make(service.logouts.keep_key(arrived.live[0]), _wanted(query))
+        hidden["intent"] = service.links.make(arrived.live[0].login_key, _wanted(query))
     home = request.path.removesuffix(f"{service.settings.prefix}/logout")
     cancel = f"{home}/" if home != request.path else "/"
     return pages.confirm(request.path, hidden, cancel=cancel, target=target, private=_is_private(query))

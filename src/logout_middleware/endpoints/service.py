@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import quote
 
 from ..errors import Refused
 from ..events import Events, LogoutEvent
 from ..flows.identify import Identifier, Presented
+from ..flows.learned_cookies import LearnedCookies
 from ..flows.logout import Caller, Logouts
+from ..flows.sessions import Sessions, Visit
 from ..rules import origins, redirects
-from ..rules.cookies import GuardedCookie, deletion
+from ..rules.cookies import GuardedCookie, cookie_names
 from ..rules.credentials import Ambiguous, Credential
 from ..rules.http import Request, Response, json_response
 from ..rules.identity import Identity
-from ..rules.revocation import Revocation, refusing
+from ..rules.revocation import Revocation
 from ..settings import LogoutSettings
 from ..stores import Store
 from .limits import Limiter
@@ -40,6 +42,11 @@ class Arrived:
         )
 
     @property
+    def identities(self) -> tuple[Identity, ...]:
+        """All that could be read, alive or dead."""
+        return tuple(each.identity for each in self.presented if each.identity is not None)
+
+    @property
     def verified(self) -> tuple[Identity, ...]:
         """The live identities whose claims may be believed."""
         return tuple(identity for identity in self.live if identity.verified)
@@ -57,6 +64,8 @@ class Service:
     clock: Callable[[], float]
     limiter: Limiter
     links: Links
+    learned: LearnedCookies
+    sessions: Sessions
     advise: Callable[[str, str], None] = field(default=lambda topic, text: None)
 
     async def arrived(
@@ -70,14 +79,10 @@ class Service:
                 raise Refused(400, "invalid_request", each.credential.why)
         for name, text in (tokens or {}).items():
             presented.append(await self.identifier.token(Credential("body", name, text)))
-        identities = [each.identity for each in presented if each.identity is not None]
-        records = await self.logouts.known_of(identities)
-        found = [(each, refusing(each, records)) for each in identities]
-        return Arrived(
-            tuple(presented),
-            tuple(each for each, by in found if not by),
-            tuple(record for _, by in found for record in by),
-        )
+        known = await self.logouts.known([each.identity for each in presented if each.identity is not None])
+        exact = iter(known.identities)
+        presented = [replace(each, identity=next(exact)) if each.identity is not None else each for each in presented]
+        return Arrived(tuple(presented), known.live, known.dead_by)
 
     def is_proven(self, text: str | None, identities: Collection[Identity], target: str | None) -> bool:
         """Is this a proof for every one of these? One for another session, or for a token beside it, is none."""
@@ -96,6 +101,19 @@ class Service:
     def caller(self, request: Request) -> Caller:
         """Address and user agent, for the audit record."""
         return Caller(request.client, (request.header("user-agent") or "")[:256] or None)
+
+    def visit(self, request: Request, path: str) -> Visit:
+        """Who is here, and whether a machine made this request by itself (contract 5, PASSIVE_PATHS)."""
+        headers = request.single_headers()
+        passive = (
+            headers.get("x-logout-passive") == "1"
+            or origins.is_prefetch(headers)
+            or any(
+                path == each or (each.endswith("/") and path.startswith(each)) for each in self.settings.passive_paths
+            )
+        )
+        caller = self.caller(request)
+        return Visit(caller.address, caller.user_agent, passive)
 
     async def target(self, wanted: str | None, client_id: str | None, request: Request) -> tuple[str, bool]:
         """Where to send the browser, and whether what was wanted is refused; a refusal is audited."""
@@ -117,26 +135,24 @@ class Service:
             )
         )
 
-    def deletions(self, cookies: tuple[GuardedCookie, ...], request: Request) -> list[tuple[str, str]]:
-        """Set-Cookie fields that delete these, and Clear-Site-Data where it is configured."""
-        https = self._is_https(request)
+    async def deletions(self, cookies: tuple[GuardedCookie, ...], request: Request) -> list[tuple[str, str]]:
+        """Set-Cookie fields that delete these, as the application sets them, and Clear-Site-Data where configured."""
+        https = self.is_https(request)
         if not https and not origins.is_this_machine(request.header("host")):
             self.advise(
                 "plain-http",
                 "a request came over plain http, where anyone on the way can read and replay a login: use https, and "
                 "behind a proxy that does, set LOGOUT_PUBLIC_URL or LOGOUT_TRUSTED_PROXIES",
             )
-        fields = [("Set-Cookie", deletion(cookie, https=https)) for cookie in cookies]
+        present = cookie_names(request.header_lines("cookie"))
+        lines = await self.learned.deletions([cookie.name for cookie in cookies], present, https=https)
+        fields = [("Set-Cookie", line) for line in lines]
         if self.settings.clear_site_data and (cookies or self.same_origin(request)):
             fields.append(("Clear-Site-Data", ", ".join(f'"{kind}"' for kind in self.settings.clear_site_data)))
         return fields
 
-    def deletions_of(self, names: Collection[str], request: Request) -> list[str]:
-        """Set-Cookie values that delete the guarded cookies of these names."""
-        https = self._is_https(request)
-        return [deletion(cookie, https=https) for cookie in self.settings.cookies if cookie.name in names]
-
-    def _is_https(self, request: Request) -> bool:
+    def is_https(self, request: Request) -> bool:
+        """Does the browser speak https, as far as we can tell?"""
         return request.scheme == "https" or (self.settings.public_url or "").startswith("https://")
 
 

@@ -8,10 +8,10 @@ through `judge`, which says what to refuse, what to take out of the request, and
 
 from __future__ import annotations
 
+import contextlib
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
-from operator import attrgetter
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 from ..errors import StoreError
 from ..events import Events, LogoutEvent
@@ -20,14 +20,14 @@ from ..rules.http import Response, json_response, quoted
 from ..rules.identity import Identity
 from ..rules.revocation import Revocation, is_revoked
 from ..stores import PartlyKnown, Store
+from .bindings import Bindings
 from .identify import Identifier, Presented
+from .known_headers import Known, KnownHeaders
+from .login_marks import LoginMarks
+from .sessions import Sessions, Visit
 
-CACHE_SIZE = 8192
-"""Identities remembered by raw header, twice over: the youngest, and those of the generation before."""
-READY_SIZE = 2048
-"""So many of them are kept unpacked. Each is an object that every full garbage collection visits."""
-CACHE_BYTES = 16 * 1024 * 1024
-"""And so many bytes of headers in each generation, whatever their number: long ones must not fill the memory."""
+GetVisit = Callable[[], Visit]
+"""Who asks, in case the registry wants to know."""
 RETRY_AFTER = 1
 """Seconds that a client is told to wait when the store could not answer."""
 _FAILURE_EVENT_SECONDS = 1.0
@@ -38,7 +38,7 @@ class Decision:
     """What to do with a request. With `refusal` None it passes, after `strip` and `drop_authorization`.
 
     `strip`: guarded cookies to take out. `delete`: those of them whose deletion the answer carries.
-    `identity`: whom to tell the application about; None if nothing guarded is left.
+    `identity`: whom to tell the application about; None if nothing guarded is left. `identities`: all that is left.
     """
 
     identity: Identity | None = None
@@ -46,22 +46,10 @@ class Decision:
     strip: tuple[str, ...] = ()
     delete: tuple[str, ...] = ()
     drop_authorization: bool = False
+    identities: tuple[Identity, ...] = ()
 
 
 PASS = Decision()
-
-
-@dataclass(slots=True, eq=False)
-class Known:
-    """What one raw header says, remembered: valid while the clock is below `not_after`.
-
-    `passed_at`: the version of the store in which nothing was found under these keys; -1 before it was asked.
-    """
-
-    not_after: float
-    keys: tuple[bytes, ...]
-    identity: Identity | None
-    passed_at: int = -1
 
 
 @dataclass(slots=True)
@@ -72,69 +60,6 @@ class _Finding:
     code: str | None = None
     why: str = ""
     positive: bool = False
-
-
-_Packed = tuple[float, tuple[bytes, ...], tuple[Any, ...] | None]
-_fields_of = attrgetter(*(each.name for each in fields(Identity)))
-
-
-class KnownHeaders:
-    """Raw header → Known. Those in use are `ready`; more are packed away, in two generations.
-
-    Packed they are tuples of numbers and texts, which the garbage collector soon stops visiting: as objects, 65,536
-    of them made each full collection 75 ms longer. Full, the younger generation becomes the older, which is forgotten.
-    """
-
-    def __init__(self, size: int = CACHE_SIZE, max_bytes: int = CACHE_BYTES, ready_size: int = READY_SIZE) -> None:
-        self._size, self._max_bytes, self._bytes = size, max_bytes, 0
-        self._ready_size = ready_size
-        self.ready: dict[bytes | str, Known] = {}
-        self._young: dict[bytes | str, _Packed] = {}
-        self._old: dict[bytes | str, _Packed] = {}
-
-    def __len__(self) -> int:
-        return len(self._young.keys() | self._old.keys())
-
-    def recall(self, header: bytes | str) -> Known | None:
-        """What this header said; one of the old generation is young again."""
-        known = self.ready.get(header)
-        if known is None:
-            packed = self._young.get(header)
-            if packed is None:
-                packed = self._old.get(header)
-                if packed is None:
-                    return None
-                self._put_away(header, packed)
-            known = _unpacked(packed)
-            self._make_ready(header, known)
-        return known
-
-    def remember(self, header: bytes | str, known: Known) -> None:
-        """Keep this one."""
-        identity = known.identity
-        self._put_away(header, (known.not_after, known.keys, None if identity is None else _fields_of(identity)))
-        self._make_ready(header, known)
-
-    def _put_away(self, header: bytes | str, packed: _Packed) -> None:
-        self._bytes += len(header)
-        if len(self._young) >= self._size or self._bytes > self._max_bytes:
-            self._old, self._young, self._bytes = self._young, {}, len(header)
-            self.ready = {}
-        self._young[header] = packed
-
-    def _make_ready(self, header: bytes | str, known: Known) -> None:
-        if len(self.ready) >= self._ready_size:
-            self.ready = {}  # Whoever is in use is back with his next request.
-        self.ready[header] = known
-
-    def forget_all(self) -> None:
-        """Drop everything: the keys changed, so who was verified may not be any more."""
-        self.ready, self._young, self._old, self._bytes = {}, {}, {}, 0
-
-
-def _unpacked(packed: _Packed) -> Known:
-    not_after, keys, about = packed
-    return Known(not_after, keys, None if about is None else Identity(*about))
 
 
 @dataclass(slots=True)
@@ -151,7 +76,10 @@ class Guard:
     leeway: float = 0.0
     max_lifetime: float = 400 * 86400.0
     realm: str = "api"
-    remember_seconds: float = float("inf")
+    remember_seconds: float = math.inf
+    marks: LoginMarks | None = None
+    bindings: Bindings | None = None
+    registry: Sessions | None = None
     bearers: KnownHeaders = field(default_factory=KnownHeaders)
     cookies: KnownHeaders = field(default_factory=KnownHeaders)
     _failure_told_at: float = -1e9
@@ -176,31 +104,71 @@ class Guard:
         held = self.cookies.ready.get(cookie) if cookie is not None else None
         if held is None or held.passed_at != self._version() or self.clock() >= held.not_after:
             return None
-        return _leading(bearer, held)
+        if bearer is None:
+            return held
+        return _leading(bearer, held) if bearer.beside is held else None
 
-    async def check(self, authorization: bytes | str | None, cookie: bytes | str | None) -> Decision:
+    async def check(
+        self, authorization: bytes | str | None, cookie: bytes | str | None, visit: GetVisit = Visit
+    ) -> Decision:
         """The decision on a request with at most one field of each; latin-1 bytes or text, as the server gives them."""
         now, version = self.clock(), self.store.version()
+        raw = (authorization, cookie)
         known = []
         for header, headers in ((authorization, self.bearers), (cookie, self.cookies)):
             if header is not None:
                 found = headers.recall(header)
-                if found is None or now >= found.not_after:
-                    return await self.judge(_lines(authorization), _lines(cookie), remember=(authorization, cookie))
+                if found is None or now >= found.valid_until:
+                    return await self.judge(_lines(authorization), _lines(cookie), remember=raw, visit=visit)
                 known.append(found)
+        identities = known[0].identities if len(known) == 1 else known[0].identities + known[1].identities
+        if len(known) == 2 and known[0].beside is not known[1]:
+            if self.bindings is not None and self.bindings.unbound(identities):
+                return await self.judge(_lines(authorization), _lines(cookie), remember=raw, visit=visit)
+            known[0].beside = known[1]
         try:
             records = await self.store.find([key for each in known for key in each.keys])
+            if not records and not await self._note_seen(identities, now, visit):
+                return await self.judge(_lines(authorization), _lines(cookie))
         except PartlyKnown:
             return await self.judge(_lines(authorization), _lines(cookie))
         except StoreError as error:
             return await self._cannot_know(error)
         if records:
-            return await self.judge(_lines(authorization), _lines(cookie))
+            return await self.judge(_lines(authorization), _lines(cookie), visit=visit)
         for each in known:
             # The version from before the question: what was added meanwhile makes it another one.
             each.passed_at = -1 if version is None else version
+            each.not_after = self._in_peace_until(each)
         leading = _leading(*known, *(None,) * (2 - len(known)))
-        return Decision(leading.identity if leading is not None else None)
+        return Decision(leading.identity if leading is not None else None, identities=identities)
+
+    async def _note_seen(self, identities: Sequence[Identity], now: float, visit: GetVisit) -> bool:
+        """Have the registry know of these, where it is time to; False if the time of one was over."""
+        registry = self.registry
+        if registry is None:
+            return True
+        due = [each for each in identities if now >= registry.due_at(each)]
+        return all([await registry.seen(each, visit()) for each in due]) if due else True
+
+    def _in_peace_until(self, known: Known) -> float:
+        if self.registry is None:
+            return known.valid_until
+        return min([known.valid_until, *map(self.registry.due_at, known.identities)])
+
+    async def died(self, identities: Sequence[Identity]) -> tuple[Identity, ...]:
+        """Those of these, which were alive before, that are dead by now. StoreError if that cannot be known."""
+        records = await self.store.find([key for each in identities for key in each.keys])
+        if not records:
+            return ()
+        exact = await self.marks.exact(identities, records) if self.marks is not None else identities
+        return tuple(each for each, now in zip(identities, exact, strict=True) if is_revoked(now, records))
+
+    def identities_of(self, authorization: bytes | str | None, cookie: bytes | str | None) -> tuple[Identity, ...]:
+        """Whom these fields of a request that passed stand for, as remembered; some may be forgotten again."""
+        bearer = self.bearers.recall(authorization) if authorization is not None else None
+        held = self.cookies.recall(cookie) if cookie is not None else None
+        return (bearer.identities if bearer else ()) + (held.identities if held else ())
 
     async def judge(
         self,
@@ -211,29 +179,20 @@ class Guard:
         login_path: bool = False,
         handshake: bool = False,
         remember: tuple[bytes | str | None, bytes | str | None] = (None, None),
+        visit: GetVisit = Visit,
     ) -> Decision:
         """The decision on any request.
 
         `others`: tokens from elsewhere (query, subprotocol, body). `login_path`: a dead bearer is taken out instead
         of refused (TOKEN_REQUESTS, TOKEN_RESPONSES). `handshake`: a WebSocket; whatever is wrong refuses it.
         """
-        away: StoreError | None = None
         try:
             presented = await self.identifier.headers(authorization, cookie)
             presented += [await self.identifier.token(each) for each in others]
-            findings = [_Finding(each) for each in presented]
-            keys = [key for each in presented if each.identity is not None for key in each.identity.keys]
+            presented, records, away = await self._known_of(presented)
         except StoreError as error:
             return await self._cannot_know(error)
-        try:
-            records: Sequence[Revocation] = await self.store.find(keys)
-        except PartlyKnown as error:
-            records, away = error.known, error
-        except StoreError as error:
-            if self.observe or not self.fail_open:
-                return await self._cannot_know(error)
-            # What is refused whatever the store says is refused without it, too.
-            records, away = (), error
+        findings = [_Finding(each) for each in presented]
         for finding in findings:
             self._examine(finding, records)
         unknown = [finding.code is None for finding in findings]
@@ -244,9 +203,51 @@ class Guard:
         tokens = [finding for finding in findings if finding.presented.cookie is None]
         if handshake and len(tokens) > 1:
             tokens[0].code, tokens[0].why = "invalid_request", "the handshake carries more than one token"
-        if all(finding.code is None for finding in findings):
+        if any(finding.code is not None for finding in findings):
+            return await self._decide(findings, login_path=login_path, handshake=handshake)
+        if away is not None:
             return self._remember(presented, remember)
-        return await self._decide(findings, login_path=login_path, handshake=handshake)
+        try:
+            stays = await self._welcome(presented, visit)
+        except StoreError as error:
+            return await self._cannot_know(error)
+        if not stays:
+            # Something of it ended while it was looked at, and the store says so now.
+            return await self.judge(authorization, cookie, others=others, login_path=login_path, handshake=handshake)
+        return self._remember(presented, remember)
+
+    async def _known_of(
+        self, presented: list[Presented]
+    ) -> tuple[list[Presented], Sequence[Revocation], StoreError | None]:
+        """These, with the exact moment of a login that a cut-off of its second would refuse, and their revocations.
+
+        With an error if those may be not all: what is refused whatever the store says is refused without it, too.
+        """
+        keys = [key for each in presented if each.identity is not None for key in each.identity.keys]
+        try:
+            records = await self.store.find(keys)
+        except PartlyKnown as error:
+            return presented, error.known, error
+        except StoreError as error:
+            if self.observe or not self.fail_open:
+                raise
+            return presented, (), error
+        if not records or self.marks is None:
+            return presented, records, None
+        identities = [each.identity for each in presented if each.identity is not None]
+        exact = iter(await self.marks.exact(identities, records))
+        exactly = [replace(each, identity=next(exact)) if each.identity is not None else each for each in presented]
+        return exactly, records, None
+
+    async def _welcome(self, presented: Sequence[Presented], visit: GetVisit) -> bool:
+        """Bind those that came together, and note that they were seen; False if one of them turned out to be over."""
+        identities = [each.identity for each in presented if each.identity is not None]
+        now = self.clock()
+        if self.bindings is not None and self.bindings.unbound(identities):
+            with contextlib.suppress(StoreError):  # It is tried again with their next request.
+                if await self.bindings.bind(identities, now) and await self.died(identities):
+                    return False
+        return await self._note_seen(identities, now, visit)
 
     def _examine(self, finding: _Finding, records: Sequence[Revocation]) -> None:
         """Fill in what is wrong with a credential, the worst first. Body tokens are only asked if they are revoked."""
@@ -282,15 +283,18 @@ class Guard:
             self.bearers.remember(authorization, self._known(bearers))
         if cookie is not None:
             self.cookies.remember(cookie, self._known(held))
-        everyone = bearers + held
-        return Decision(_foremost(everyone)) if everyone else PASS
+        everyone = _foremost_first(bearers + held)
+        return Decision(everyone[0], identities=everyone) if everyone else PASS
 
     def _known(self, identities: Sequence[Identity]) -> Known:
         ends = [identity.expires_at + self.leeway for identity in identities if identity.verified]
         keys = tuple(dict.fromkeys(key for identity in identities for key in identity.keys))
-        return Known(
-            min([*ends, self.clock() + self.remember_seconds]), keys, _foremost(identities) if identities else None
+        ordered = _foremost_first(identities)
+        known = Known(
+            min([*ends, self.clock() + self.remember_seconds]), keys, ordered[0] if ordered else None, ordered
         )
+        known.not_after = self._in_peace_until(known)
+        return known
 
     async def _decide(self, findings: Sequence[_Finding], *, login_path: bool, handshake: bool) -> Decision:
         bad = [finding for finding in findings if finding.code is not None]
@@ -306,8 +310,12 @@ class Guard:
             return Decision(refusal=self.refusal(tokens[0]), delete=delete)
         if cookies and (self.reject_cookies or handshake):
             return Decision(refusal=self.refusal(cookies[0]), delete=delete)
-        left = [each.presented.identity for each in findings if each.code is None and each.presented.identity]
-        return Decision(_foremost(left) if left else None, None, strip, delete, drop_authorization=bool(tokens))
+        left = _foremost_first(
+            [each.presented.identity for each in findings if each.code is None and each.presented.identity]
+        )
+        return Decision(
+            left[0] if left else None, None, strip, delete, drop_authorization=bool(tokens), identities=left
+        )
 
     async def _observed(self, findings: Sequence[_Finding], bad: Sequence[_Finding]) -> Decision:
         for finding in bad:
@@ -324,8 +332,8 @@ class Guard:
                     detail=f"{finding.presented.source}: {finding.why}",
                 )
             )
-        everyone = [each.presented.identity for each in findings if each.presented.identity]
-        return Decision(_foremost(everyone) if everyone else None)
+        everyone = _foremost_first([each.presented.identity for each in findings if each.presented.identity])
+        return Decision(everyone[0] if everyone else None)
 
     async def _cannot_know(self, error: StoreError) -> Decision:
         """The store cannot answer: that is not "revoked", so no cookie is touched and nobody is told 401."""
@@ -369,9 +377,9 @@ def _leading(one: Known | None, other: Known | None) -> Known | None:
     return other if better and not (one.identity is not None and one.identity.verified) else one
 
 
-def _foremost(identities: Sequence[Identity]) -> Identity:
-    """The one to tell the application about: the first that was verified, else the first."""
-    return next((identity for identity in identities if identity.verified), identities[0])
+def _foremost_first(identities: Sequence[Identity]) -> tuple[Identity, ...]:
+    """The one to tell the application about first: one that was verified, if there is one."""
+    return tuple(sorted(identities, key=lambda identity: not identity.verified))
 
 
 def _lines(header: bytes | str | None) -> tuple[str, ...]:

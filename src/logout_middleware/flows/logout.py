@@ -6,14 +6,18 @@ What to revoke is decided by pure functions; then the order is: store it durably
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from ..errors import StoreError
 from ..events import Events, LogoutEvent
 from ..rules.identity import Identity
 from ..rules.revocation import FOREVER, Revocation, forgettable_after, refusing
 from ..stores import Outcome, PartlyKnown, Store
+from .bindings import Bindings
+from .live import Live
+from .login_marks import LoginMarks
 
 SCOPES = ("local", "others", "global")
 
@@ -30,7 +34,7 @@ class Caller:
 class Plan:
     """What one logout revokes. `unavailable`: the scope needs a verified live user, and there is none.
 
-    `outcome`: how far it got, once it was carried out.
+    `outcome`: how far it got, and `connections`: how many of this process were cut, once it was carried out.
     """
 
     revocations: tuple[Revocation, ...] = ()
@@ -40,6 +44,16 @@ class Plan:
     session: str | None = None
     unavailable: bool = False
     outcome: Outcome = Outcome.DONE
+    connections: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the store knows of some credentials: the `live` ones, and the records by which the others are dead."""
+
+    identities: tuple[Identity, ...]
+    live: tuple[Identity, ...]
+    dead_by: tuple[Revocation, ...]
 
 
 @dataclass(slots=True)
@@ -51,13 +65,22 @@ class Logouts:
     clock: Callable[[], float]
     max_lifetime: float
     leeway: float = 0.0
+    live: Live = field(default_factory=Live)
+    bind: bool = True
+    marks: LoginMarks = field(init=False)
+    bindings: Bindings = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.marks = LoginMarks(self.store, self.lasting, self.leeway)
+        self.bindings = Bindings(self.store, self.lasting, self.bind)
 
     async def revoke(
         self, revocations: Sequence[Revocation], event: LogoutEvent, *, again: Sequence[Revocation] = ()
-    ) -> Outcome:
-        """Make these durable, then tell of it. StoreError if that could not be promised; that is told, too.
+    ) -> Plan:
+        """Make these durable, cut what is open by them, then tell of it; returns how far that got.
 
-        `again`: what was found already, and may not be as durable as that yet.
+        StoreError if it could not be promised; that is told, too. `again`: what was found already, and may not be as
+        durable as that yet.
         """
         keys = tuple(revocation.key.hex() for revocation in revocations)
         outcome = Outcome.DONE
@@ -67,9 +90,10 @@ class Logouts:
         except StoreError as error:
             await self.events.emit(replace(event, kind="store_failed", outcome="failed", keys=keys, detail=str(error)))
             raise
+        cut = self.live.cut([*again, *revocations])
         pending = outcome is Outcome.PENDING
         await self.events.emit(replace(event, keys=keys, outcome="pending" if pending else event.outcome))
-        return outcome
+        return Plan(outcome=outcome, connections=cut)
 
     async def log_out(
         self,
@@ -79,34 +103,94 @@ class Logouts:
         bound: bool = True,
         reason: str = "logout",
         caller: Caller | None = None,
-        again: Sequence[Revocation] = (),
     ) -> Plan:
         """End what these credentials stand for. A dead credential changes nothing, however often it is presented.
 
-        Returns once it is durable. `bound`: the session of each verified credential ends with it (REVOKE_BOUND).
-        `again`: records by which others that were presented are dead. They are added once more, because to be found is
-        not to be durable: one may be in the journal only, or wait for its replicas after an answer of 503.
+        Returns once it is durable. `bound`: the session of each verified credential, and whatever else is of the same
+        login, ends with it (REVOKE_BOUND). The records by which a credential is dead are added once more, because to
+        be found is not to be durable: one may be in the journal only, or wait for its replicas after an answer of 503.
         """
         caller = caller or Caller()
         now = self.clock()
-        records = await self.known_of(identities)
-        dead_by = [refusing(identity, records) for identity in identities]
-        live = [identity for identity, found in zip(identities, dead_by, strict=True) if not found]
-        again = [*again, *(record for found in dead_by for record in found)]
-        plan = self.plan(live, scope=scope, bound=bound, reason=reason, now=now)
+        known = await self.known(_without_servers(identities))
+        # A logout that got half-way is repeated with a credential that is dead by now: it still finds the others.
+        roots = [each.login_key for each in known.identities if each.verified] if bound else []
+        members = await self._members(roots, now)
+        plan = self.plan(known.live, scope=scope, bound=bound, reason=reason, now=now, members=members)
         event = LogoutEvent(
             kind="logout", outcome="done" if plan.revocations else "nothing", time=now, user=plan.user,
             session=plan.session, scope=scope, reason=reason, client_address=caller.address,
             user_agent=caller.user_agent,
         )  # fmt: skip
-        outcome = await self.revoke(plan.revocations, event, again=again)
+        done = await self.revoke(plan.revocations, event, again=known.dead_by)
+        if scope != "others":
+            done = await self._end_late_members(roots, members, done, event)
         if plan.unavailable:
             await self.events.emit(replace(event, kind="scope_refused", outcome="refused"))
-        return replace(plan, outcome=outcome)
+        for identity in _sessions_of(known.live) if bound and plan.sessions else ():
+            await self._tell_end(identity.login_key, event, user=identity.user_id, session=identity.session_id)
+        return replace(plan, outcome=done.outcome, connections=done.connections)
+
+    async def end_sessions(
+        self, keys: Sequence[bytes], *, reason: str, user: str | None = None, session: str | None = None,
+        caller: Caller | None = None,
+    ) -> Plan:  # fmt: skip
+        """End these logins, by key, with all that is bound to them. `session`: the id of the one, for the log."""
+        caller, now = caller or Caller(), self.clock()
+        members = await self._members(keys, now)
+        event = LogoutEvent(
+            kind="logout", outcome="done", time=now, user=user, session=session, scope="session", reason=reason,
+            client_address=caller.address, user_agent=caller.user_agent,
+        )  # fmt: skip
+        done = await self.revoke(self._ending([*members, *keys], reason, now), event)
+        done = await self._end_late_members(keys, members, done, event)
+        for key in keys:
+            await self._tell_end(key, event, user=user, session=session)
+        return replace(done, sessions=len(keys), user=user)
+
+    async def _members(self, roots: Sequence[bytes], now: float) -> list[bytes]:
+        """What is bound to these, as far as it can be known: see `known_of`."""
+        try:
+            return await self.bindings.members(roots, now)
+        except StoreError:
+            return []
+
+    async def _end_late_members(
+        self, roots: Sequence[bytes], members: Sequence[bytes], done: Plan, event: LogoutEvent
+    ) -> Plan:
+        """End what was bound to these while they were being ended; whoever binds later finds them dead."""
+        known = set(members)
+        while late := [key for key in await self._members(roots, event.time) if key not in known]:
+            known.update(late)
+            more = await self.revoke(self._ending(late, event.reason or "logout", event.time), event)
+            outcome = Outcome.PENDING if Outcome.PENDING in (done.outcome, more.outcome) else Outcome.DONE
+            done = replace(done, outcome=outcome, connections=done.connections + more.connections)
+        return done
+
+    def _ending(self, keys: Sequence[bytes], reason: str, now: float) -> list[Revocation]:
+        return [Revocation(key, FOREVER, self.lasting(now), reason) for key in dict.fromkeys(keys)]
+
+    async def _tell_end(self, key: bytes, event: LogoutEvent, *, user: str | None, session: str | None = None) -> None:
+        """Tell that one session ended, and why, so that the application can clear what it keeps of it."""
+        told = replace(event, kind="session_ended", keys=(key.hex(),), user=user, session=session, scope=None)
+        await self.events.emit(told)
 
     async def confirm(self, records: Sequence[Revocation]) -> Outcome:
         """Add once more what was found: to be found is not to be durable, and a logout may be repeated for a 503."""
         return await self.store.add(records) if records else Outcome.DONE
+
+    async def known(self, identities: Sequence[Identity]) -> Known:
+        """Who of these is alive and why the others are dead, as far as it can be known; see `known_of`."""
+        records = await self.known_of(identities)
+        # Where the marks cannot be read either, a login of the same second as a cut-off is taken for older.
+        with contextlib.suppress(StoreError):
+            identities = await self.marks.exact(identities, records)
+        found = [(each, refusing(each, records)) for each in identities]
+        return Known(
+            tuple(identities),
+            tuple(each for each, by in found if not by),
+            tuple(dict.fromkeys(record for _, by in found for record in by)),
+        )
 
     async def known_of(self, identities: Sequence[Identity]) -> Sequence[Revocation]:
         """The revocations of these, as far as they can be known: while the store is away a login is taken for alive.
@@ -121,8 +205,14 @@ class Logouts:
         except StoreError:
             return ()
 
-    def plan(self, live: Sequence[Identity], *, scope: str, bound: bool, reason: str, now: float) -> Plan:
-        """What to revoke for these live credentials. Only what is verified condemns more than itself."""
+    def plan(
+        self, live: Sequence[Identity], *, scope: str, bound: bool, reason: str, now: float,
+        members: Sequence[bytes] = (),
+    ) -> Plan:  # fmt: skip
+        """What to revoke for these live credentials. Only what is verified condemns more than itself.
+
+        `members`: what is bound to them, and ends or stays with them.
+        """
         found: dict[tuple[bytes, frozenset[bytes]], Revocation] = {}
         verified = [identity for identity in live if identity.verified]
         sessions = {each.session_key: each for each in verified if each.session_key is not None}
@@ -140,13 +230,14 @@ class Logouts:
         # In this order, which is the store's: a logout that failed half-way leaves the credential itself alive, and can
         # be asked for again.
         if scope != "local":
-            keep = frozenset(filter(None, (self.keep_key(each) for each in verified))) if scope == "others" else None
+            keep = frozenset([*(each.login_key for each in verified), *members]) if scope == "others" else None
             for key in users:
                 # Within the leeway an issuer's clock may be ahead of ours, and its old tokens with it.
                 add(self.cut_off(key, before=now + self.leeway, keep=keep or frozenset(), reason=reason, now=now))
         if own:
-            for key in sessions if bound or scope != "local" else ():
-                add(Revocation(key, FOREVER, self.lasting(now), reason))
+            ending = [*members, *sessions] if bound or scope != "local" else []
+            for record in self._ending(ending, reason, now):
+                add(record)
             for identity in live:
                 add(self.own(identity, reason=reason, now=now))
         foremost = next(iter([*lasting, *verified]), None)
@@ -185,7 +276,12 @@ class Logouts:
         """When nothing that was issued up to this moment can be alive any more."""
         return forgettable_after(moment + self.max_lifetime + self.leeway)
 
-    @staticmethod
-    def keep_key(identity: Identity) -> bytes:
-        """The name under which "this session" survives a logout of the others."""
-        return identity.session_key or identity.own_key
+
+def _without_servers(identities: Sequence[Identity]) -> Sequence[Identity]:
+    """Without applications' own tokens where a user's credential is there: his logout does not touch those (SP-19)."""
+    users = [each for each in identities if not each.is_client]
+    return users if any(each.user_key is not None for each in users) else identities
+
+
+def _sessions_of(identities: Sequence[Identity]) -> list[Identity]:
+    return list({each.session_key: each for each in identities if each.session_key is not None}.values())

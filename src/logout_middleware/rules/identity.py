@@ -59,6 +59,16 @@ class Identity:
         """The key of its user, which only a verified identity has."""
         return user_key(self.user_id, self.issuer) if self.user_id is not None else None
 
+    @property
+    def login_key(self) -> bytes:
+        """The name of the login it belongs to: its session, else itself."""
+        return self.session_key or self.own_key
+
+    @property
+    def is_client(self) -> bool:
+        """Is it an application's own token (client credentials), which no user's logout touches? (RFC 9068 2.2, 5)"""
+        return self.client_id is not None and self.user_id in (None, self.client_id, f"{self.client_id}@clients")
+
 
 @dataclass(frozen=True, slots=True)
 class IdentityPolicy:

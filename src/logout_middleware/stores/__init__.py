@@ -51,6 +51,35 @@ class Changes:
     complete: bool
 
 
+class _Now(enum.Enum):
+    NOW = "now"
+
+
+NOW = _Now.NOW
+"""A cursor for `changes`: only what is added from here on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """Something known of one login, beside the question whether it is revoked.
+
+    `subject` and `name` are keys of 16 bytes (`rules.revocation.key_of`): of whom, and what. `at`: the moment it speaks
+    of; `until`: when it may be forgotten, in seconds since 1970. `text` holds no secret.
+    """
+
+    subject: bytes
+    name: bytes
+    at: float
+    until: float
+    text: str = ""
+
+
+def merge_facts(one: Fact, other: Fact) -> Fact:
+    """The later of two facts of one subject and name, remembered as long as either: in any order the same."""
+    latest = max(one, other, key=lambda fact: (fact.at, fact.text))
+    return Fact(one.subject, one.name, latest.at, max(one.until, other.until), latest.text)
+
+
 class FeedGap(StoreError):
     """The feed no longer holds what follows this cursor: begin again with None. Nothing is lost in the store."""
 
@@ -108,8 +137,24 @@ class Store(Protocol):
     async def changes(self, cursor: Any, wait_seconds: float = 0.0) -> Changes:
         """The next page of all live revocations and then of new ones; `cursor` None begins.
 
+        `cursor` NOW begins with an empty page at the end: whatever is added after this call is on a later page.
+
         With nothing new it waits up to so many seconds, and returns as soon as there is something. A record may
         come more than once, and merged. FeedGap: begin again. Blocks its thread on a blocking store.
+        """
+        ...
+
+    async def learn(self, facts: Sequence[Fact]) -> None:
+        """Return once these are durable, and every later `facts` anywhere knows them, merged (`merge_facts`).
+
+        They are in no feed and change no version.
+        """
+        ...
+
+    async def facts(self, subjects: Sequence[bytes]) -> Sequence[Fact]:
+        """Every fact of these subjects whose `learn` returned, in any process, before this call, and did not end.
+
+        Nothing known is an answer; not being able to look is StoreError.
         """
         ...
 
@@ -122,6 +167,8 @@ class Store(Protocol):
 
     async def purge(self, at_most: int = 500) -> int:
         """Forget what ended more than PURGE_DELAY ago, and return how many records; live ones are never touched.
+
+        Facts that ended are forgotten, too, and not counted.
 
         About `at_most` in one call, so that nobody waits long; call again until it returns 0.
         """

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from ..errors import StoreError
 from ..rules.revocation import Revocation
-from . import Count, Outcome, Store, StoreForgot
+from . import Count, Fact, Outcome, Store, StoreForgot
 
 T = TypeVar("T")
 
@@ -72,16 +72,28 @@ class Breaker:
         """See Store.add."""
         return await self._write(lambda: self.inner.add(revocations))
 
+    async def learn(self, facts: Sequence[Fact]) -> None:
+        """See Store.learn."""
+        await self._write(lambda: self.inner.learn(facts))
+
+    async def facts(self, subjects: Sequence[bytes]) -> Sequence[Fact]:
+        """See Store.facts."""
+        return await self._through(self._reads, lambda: self.inner.facts(subjects))
+
     async def hit(self, key: bytes, window: float) -> Count:
         """See Store.hit."""
         return await self._write(lambda: self.inner.hit(key, window))
 
     async def _write(self, ask: Callable[[], Awaitable[T]]) -> T:
-        self._writes.enter()
+        return await self._through(self._writes, ask)
+
+    @staticmethod
+    async def _through(gate: _Gate, ask: Callable[[], Awaitable[T]]) -> T:
+        gate.enter()
         try:
             done = await ask()
         except StoreError as error:
-            self._writes.failed(error)
+            gate.failed(error)
             raise
-        self._writes.shut_until = None
+        gate.shut_until = None
         return done

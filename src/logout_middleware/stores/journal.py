@@ -5,7 +5,7 @@ to every worker of this host. One worker at a time delivers: it hands the rows t
 last change and then notes how far it came. Revocations merge, so a crash between the two only delivers twice.
 
 Delivered rows stay until they have ended. They go on refusing here, and a store that an operator adopted after it
-had forgotten is taught them again.
+had forgotten is taught them again. Facts (`Store.learn`) wait here as well, and leave when they are delivered.
 
 The journal also remembers the store's marks (`epoch.py`): a store that forgot while no worker was running, and a
 journal that belongs to another store, are noticed at the first contact.
@@ -25,8 +25,9 @@ from typing import Any
 
 from ..errors import LogoutError, StoreError
 from ..rules.revocation import Revocation, merge
-from . import Changes, Count, FeedGap, Outcome, PartlyKnown, Store, StoreForgot
+from . import NOW, Changes, Count, Fact, FeedGap, Outcome, PartlyKnown, Store, StoreForgot
 from .epoch import Memory
+from .facts import merged
 from .journal_file import Marks, Outbox, newest
 
 _log = logging.getLogger("logout_middleware")
@@ -100,7 +101,7 @@ class Courier:
     def _turn(self) -> None:
         try:
             self._note_marks()
-            if self._outbox.waiting():
+            if self._outbox.has_mail():
                 self._deliver()
             else:
                 self._close_store()
@@ -139,10 +140,20 @@ class Courier:
                     break
             if delivered:
                 _log.info("%d revocations of the journal %s were delivered", delivered, self._outbox.path)
+            self._deliver_facts()
             if failure is not None:
                 raise failure
             if delivered:
                 self._run_blocking(self._outbox.rows.purge())
+
+    def _deliver_facts(self) -> None:
+        while not self._ended:
+            batch = self._outbox.rows.some_facts(_BATCH)
+            if not batch:
+                return
+            self._run_blocking(self._opened().learn(batch))
+            # A crash in between delivers twice, which merges; what was learned here meanwhile stays for the next turn.
+            self._outbox.rows.drop_facts(batch)
 
     def _opened(self) -> Store:
         if self._store is None:
@@ -271,7 +282,7 @@ class Journal:
 
     async def changes(self, cursor: Any, wait_seconds: float = 0.0) -> Changes:
         """The feed of both; see Store.changes. While the store is away, what waits for it, never complete."""
-        of_store, of_kept = cursor if cursor is not None else (None, None)
+        of_store, of_kept = (cursor, cursor) if cursor is None or cursor is NOW else cursor
         ends = time.monotonic() + wait_seconds
         while True:
             kept = await self._call(functools.partial(self._kept_changes, of_kept))
@@ -286,12 +297,36 @@ class Journal:
                 return Changes(kept.revocations, (of_store, kept.cursor), complete=False)
             of_store, of_kept = page.cursor, kept.cursor
             news = [*kept.revocations, *page.revocations]
-            if news or cursor is None or time.monotonic() >= ends:
+            if news or cursor is None or cursor is NOW or time.monotonic() >= ends:
                 return Changes(news, (of_store, of_kept), complete=page.complete and kept.complete)
 
     def _kept_changes(self, cursor: Any) -> Changes:
         page: Changes = self._run_blocking(self._outbox.rows.changes(cursor))
         return page
+
+    async def learn(self, facts: Sequence[Fact]) -> None:
+        """Stored, or while the store is away known to this host, and delivered; see Store.learn."""
+        courier = self._courier()
+        try:
+            return await self.inner.learn(facts)
+        except StoreError as error:
+            away = error
+        try:
+            await self._call(lambda: self._run_blocking(self._outbox.rows.learn(facts)))
+        except StoreError as error:
+            raise StoreError(f"{away}; and the journal cannot take it (LOGOUT_JOURNAL): {error}") from error
+        courier.wake()
+
+    async def facts(self, subjects: Sequence[bytes]) -> Sequence[Fact]:
+        """What the store knows and what waits for it; StoreError if the store cannot be asked. See Store.facts."""
+        self._courier()
+        # In this order: what is delivered in between is found twice, never missed.
+        kept = await self._outbox.rows.facts(subjects)
+        try:
+            found = await self.inner.facts(subjects)
+        except StoreForgot as error:
+            raise StoreForgot(self._explained(error)) from error
+        return merged([*found, *kept]) if kept else found
 
     async def hit(self, key: bytes, window: float) -> Count:
         """Count one event; see Store.hit. While the store is away, this host counts for itself."""

@@ -43,8 +43,8 @@ class Outbox:
         self.rows = SqliteStore(path, clock=clock, kind=JOURNAL, write_seconds=_WRITE_SECONDS)
         self.path = self.rows.path
 
-    def begin(self) -> tuple[Marks, int]:
-        """What an earlier life left: the marks of the store, and how many rows wait. ConfigurationError if damaged."""
+    def begin(self) -> tuple[Marks, bool]:
+        """What an earlier life left: the marks of the store, and does anything wait? ConfigurationError if damaged."""
         try:
             progress = self.progress()
             # The newest row of a file is never deleted, so the one that was delivered last, or a later one, is there.
@@ -53,7 +53,7 @@ class Outbox:
                 self.advance(progress, begun=progress.begun, reached=0)
             elif not progress.noted:
                 self.advance(progress, begun=0, reached=0)
-            return self.marks(), self.waiting()
+            return self.marks(), self.has_mail()
         except (StoreError, ValueError, TypeError) as error:
             raise ConfigurationError(
                 f"E325 LOGOUT_JOURNAL: {self.path} is damaged or cannot be written ({error}); repair it, or move it "
@@ -74,6 +74,10 @@ class Outbox:
     def waiting(self) -> int:
         """How many revocations the store does not have yet."""
         return self.rows.count_after(self.progress().reached)
+
+    def has_mail(self) -> bool:
+        """Does anything wait for the store, revocations or facts?"""
+        return self.waiting() > 0 or bool(self.rows.some_facts(1))
 
     def marks(self) -> dict[int, Mark]:
         """What was last known of the store."""

@@ -15,14 +15,17 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from ..errors import StoreError
 from ..rules.revocation import Revocation
-from . import Changes, Count, FeedGap, Outcome
+from . import NOW, PURGE_DELAY, Changes, Count, Fact, FeedGap, Outcome, merge_facts
+from .facts import distinct, merged
 from .index import Index
 
 _log = logging.getLogger("logout_middleware")
 _FEED = 10_000
+_FORGET_SECONDS = 60.0
 
 
 class MemoryStore:
@@ -36,6 +39,8 @@ class MemoryStore:
         self._index = Index()
         self._hits: dict[bytes, tuple[float, int]] = {}
         self._feed: deque[Revocation] = deque(maxlen=_FEED)
+        self._facts: dict[bytes, dict[bytes, Fact]] = {}
+        self._forget_facts_at = 0.0
         self._added = 0
         self._lock = threading.Lock()
         self._news = threading.Condition(self._lock)
@@ -79,18 +84,54 @@ class MemoryStore:
             self._news.notify_all()
         return Outcome.DONE
 
-    async def changes(self, cursor: int | None, wait_seconds: float = 0.0) -> Changes:
+    async def changes(self, cursor: Any, wait_seconds: float = 0.0) -> Changes:
         """The records since, or all; see Store.changes."""
         with self._news:
             self._news.wait_for(lambda: cursor != self._added or self._closed, wait_seconds)
             if self._closed:
                 raise StoreError("the memory store is closed")
+            if cursor is NOW:
+                return Changes((), self._added, complete=True)
             if cursor is None:
                 return Changes(self._index.all(), self._added, complete=True)
             missed = self._added - cursor
             if missed > len(self._feed):
                 raise FeedGap("the feed of the memory store no longer holds that")
             return Changes(list(self._feed)[len(self._feed) - missed :], self._added, complete=True)
+
+    async def learn(self, facts: Sequence[Fact]) -> None:
+        """Remember these; see Store.learn."""
+        if self._closed:
+            raise StoreError("the memory store is closed")
+        with self._lock:
+            for fact in merged(facts):
+                known = self._facts.setdefault(fact.subject, {})
+                known[fact.name] = merge_facts(known[fact.name], fact) if fact.name in known else fact
+            if self._clock() >= self._forget_facts_at:
+                self._forget_facts()
+
+    def _forget_facts(self) -> None:
+        """Drop those that ended long ago."""
+        now = self._clock()
+        self._forget_facts_at = now + _FORGET_SECONDS
+        lasting = {
+            subject: {name: fact for name, fact in known.items() if fact.until >= now - PURGE_DELAY}
+            for subject, known in self._facts.items()
+        }
+        self._facts = {subject: known for subject, known in lasting.items() if known}
+
+    async def facts(self, subjects: Sequence[bytes]) -> Sequence[Fact]:
+        """What is known of these; see Store.facts."""
+        if self._closed:
+            raise StoreError("the memory store is closed")
+        now = self._clock()
+        with self._lock:
+            return [
+                fact
+                for subject in distinct(subjects)
+                for fact in self._facts.get(subject, {}).values()
+                if fact.until > now
+            ]
 
     async def hit(self, key: bytes, window: float) -> Count:
         """Count one event; see Store.hit."""
@@ -107,6 +148,7 @@ class MemoryStore:
     async def purge(self, at_most: int = 500) -> int:
         """Forget what ended; see Store.purge."""
         with self._lock:
+            self._forget_facts()
             return self._index.drop_ended(self._clock())
 
     async def count(self) -> int:

@@ -15,21 +15,22 @@ import contextlib
 import itertools
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..errors import StoreError
 from ..rules.redis_url import parse_redis_url
 from ..rules.revocation import KEY_BYTES, Revocation, merge
-from . import NOTHING, PURGE_DELAY, WRITE_DEADLINES, Changes, Count, Outcome, StoreForgot
+from . import NOTHING, PURGE_DELAY, WRITE_DEADLINES, Changes, Count, Fact, Outcome, StoreForgot
 from .epoch import REMEDY, Mark, Memory, new_id, tell_of_new_store
 from .redis_batches import Batches, Found
 from .redis_check import checked
+from .redis_facts import facts_about, learn
 from .redis_feed import read_feed
 from .redis_lines import Command
 from .redis_nodes import nodes_of
 from .redis_packing import DOUBLE, PARTS, RawMark, pack, part_of, tag, unpack
-from .redis_scripts import ADD, BUCKETS, CREATE, DISOWN, FIND, HIT, MARKS, PURGE, SURE
+from .redis_scripts import ADD, BUCKETS, CREATE, DISOWN, FIND, HIT, MARKS, PURGE, SURE, Script
 
 _ALL = tuple(range(PARTS))
 _AT_ONCE = 250
@@ -134,6 +135,15 @@ class RedisStore:
         with contextlib.suppress(StoreError):
             await self.nodes.ask(commands, self._until())
 
+    @contextlib.asynccontextmanager
+    async def _disowning(self) -> AsyncIterator[None]:
+        """Whoever is told inside that the store forgot makes sure that all are."""
+        try:
+            yield
+        except StoreForgot:
+            await self._disown()
+            raise
+
     async def _meet(self, until: float) -> None:
         """Before the first question of this process: read every mark, and make them in a store that is new."""
         # What an earlier process had seen counts as known (Memory.restore).
@@ -208,7 +218,7 @@ class RedisStore:
         proof = self.proof()
         marks: list[bytes] = []
         found: dict[bytes, bytes] = {}
-        replies, _ = await self.nodes.ask(self._questions(keys), until)
+        replies, _ = await self.nodes.ask(self.questions(FIND, keys), until)
         for reply in replies:
             marks += reply[0]
             if reply[1]:
@@ -220,14 +230,12 @@ class RedisStore:
             raise
         return found
 
-    def _questions(self, keys: Sequence[bytes]) -> list[tuple[int, Command]]:
-        if not self.nodes.cluster:
-            part = part_of(keys[0])
-            return [(part, FIND(self._states[part], self._prefix, _joined(keys)))]
+    def questions(self, script: Script, keys: Sequence[bytes]) -> list[tuple[int, Command]]:
+        """The commands that ask with this script about these keys: one where all may be named together."""
         groups: dict[int, list[bytes]] = {}
         for key in keys:
-            groups.setdefault(part_of(key), []).append(key)
-        return [(part, FIND(self._states[part], self._prefix, _joined(members))) for part, members in groups.items()]
+            groups.setdefault(part_of(key if self.nodes.cluster else keys[0]), []).append(key)
+        return [(part, script(self._states[part], self._prefix, _joined(members))) for part, members in groups.items()]
 
     async def changes(self, cursor: Any, wait_seconds: float = 0.0) -> Changes:
         """The records since, or all, page by page; see Store.changes. For a blocking client only."""
@@ -236,11 +244,8 @@ class RedisStore:
             raise StoreError("the feed is read by a thread of its own: open the store with blocking=True")
         if not self._met:
             await self._meet(until)
-        try:
+        async with self._disowning():
             return await read_feed(self, cursor, wait_seconds, until)
-        except StoreForgot:
-            await self._disown()
-            raise
 
     # ---- writing ---------------------------------------------------------------------------------------
 
@@ -250,12 +255,9 @@ class RedisStore:
         if not self._met:
             await self._meet(until)
         rows = _packed(revocations)
-        try:
+        async with self._disowning():
             for start in range(0, len(rows), _AT_ONCE * PARTS):
                 await self._add(rows[start : start + _AT_ONCE * PARTS], until)
-        except StoreForgot:
-            await self._disown()
-            raise
         return Outcome.DONE
 
     async def _add(self, rows: Sequence[tuple[bytes, bytes]], until: float) -> None:
@@ -267,14 +269,15 @@ class RedisStore:
                            *_known(proof.seen.get(part)), *members))
                 for part, members in step
             ]  # fmt: skip
-            replies, confirmed = await self.nodes.ask(commands, until, self._wait(until))
+            replies, confirmed = await self.nodes.ask(commands, until, self.wait(until))
             marks = [RawMark.of(raw) for raw in replies]
             for mark in marks:
                 self.prove_one(mark, proof)
             if self.wait_for_replicas:
-                await self._confirm(marks, min(confirmed), until, proof)
+                await self.confirm(marks, min(confirmed), until, proof)
 
-    def _wait(self, until: float) -> Command | None:
+    def wait(self, until: float) -> Command | None:
+        """What is to follow a write, if replicas must confirm it: its answer says how many did."""
         if not self.wait_for_replicas:
             return None
         # Less than what is left, so that the answer "too few" still arrives; an idle server looks at its clock ten
@@ -282,7 +285,8 @@ class RedisStore:
         patience = (until - time.monotonic()) * 0.9 - 0.1
         return ("WAIT", self.wait_for_replicas, max(int(patience * 1000), 1))
 
-    async def _confirm(self, marks: Sequence[RawMark], confirmed: int, until: float, proof: _Proof) -> None:
+    async def confirm(self, marks: Sequence[RawMark], confirmed: int, until: float, proof: _Proof) -> None:
+        """StoreError if too few replicas did; else it is known to all that these marks are certain."""
         if confirmed < self.wait_for_replicas:
             raise StoreError(
                 f"the store {self._url} has it, but {confirmed} replicas confirmed it in time and LOGOUT_REDIS_WAIT="
@@ -297,6 +301,26 @@ class RedisStore:
         except StoreError:
             # The promise is kept already; that others learn how far it reaches comes with the next one.
             return
+
+    # ---- facts -----------------------------------------------------------------------------------------
+
+    async def learn(self, facts: Sequence[Fact]) -> None:
+        """Merge these in, and have them confirmed; see Store.learn."""
+        until = self._until()
+        if not self._met:
+            await self._meet(until)
+        async with self._disowning():
+            await learn(self, facts, self._clock(), until)
+
+    async def facts(self, subjects: Sequence[bytes]) -> Sequence[Fact]:
+        """What is known of these, asked in one round trip of each server concerned; see Store.facts."""
+        until = self._until(1)
+        if not self._met:
+            await self._meet(until)
+        async with self._disowning():
+            return await facts_about(self, subjects, self._clock(), until)
+
+    # ---- counting and forgetting -----------------------------------------------------------------------
 
     async def hit(self, key: bytes, window: float) -> Count:
         """Count one event; see Store.hit."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..rules.revocation import KEY_BYTES, Revocation
-from . import Changes, FeedGap
+from . import NOW, Changes, FeedGap
 from .redis_lines import Command
 from .redis_packing import PARTS, RawMark, unpack
 from .redis_scripts import BUCKETS, DUMP
@@ -45,15 +45,18 @@ class Cursor:
     bucket: int = 0
 
 
-async def read_feed(store: RedisStore, cursor: Cursor | None, wait_seconds: float, until: float) -> Changes:
+async def read_feed(store: RedisStore, cursor: Any, wait_seconds: float, until: float) -> Changes:
     """One page; see Store.changes."""
-    if cursor is None:
+    if cursor is None or cursor is NOW:
         # From before the snapshot began: what changes meanwhile comes again, and merges.
         proof = store.proof()
         marks = await store.read_marks(until)
         for mark in marks:
             store.prove_one(mark, proof)
-        cursor = Cursor(tuple(_place(mark) for mark in sorted(marks, key=lambda mark: mark.part)), part=0)
+        places = tuple(_place(mark) for mark in sorted(marks, key=lambda mark: mark.part))
+        if cursor is NOW:
+            return Changes((), Cursor(places), complete=True)
+        cursor = Cursor(places, part=0)
     if cursor.part < PARTS:
         return await _page(store, cursor, until)
     ends = time.monotonic() + wait_seconds

@@ -8,10 +8,11 @@ Keys are spread over 16 partitions, by their first byte. All keys of a partition
     …:b:<4 hex> buckets: hashes from the last 14 bytes of a key to its records, which Redis keeps in one compact
                 block each; the 4 digits are the first 2 bytes of the key
     …:h:<key>   a counter for `hit`
+    …:f:<key>   a hash of all facts about a key (redis_facts.py)
     …:nothing   never exists; see vouch
 
 Every change is one script, which is atomic, and which merges exactly as `rules.revocation.merge` does.
-Nothing relies on a key that Redis lets expire, except the counters.
+Nothing relies on a key that Redis lets expire, except the counters and, a day after they ended, the facts.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def as_eval(command: tuple[Any, ...]) -> tuple[Any, ...]:
     return ("EVAL", _sources[command[1]], *command[2:]) if command[0] == "EVALSHA" else command
 
 
-_COMMON = """
+COMMON = """
 local byte, sub, format, floor = string.byte, string.sub, string.format, math.floor
 local function mark(base, part)
   local s = redis.call('HMGET', base .. 'state', 'id', 'adopted_at', 'seq', 'sure', 'last')
@@ -61,7 +62,7 @@ end
 
 # A write that changes nothing: a server that may not write (a replica, or a master that lost its replicas and was told
 # by min-replicas-to-write) may not vouch for what it says either. A full disk is no reason not to answer.
-_VOUCH = """
+VOUCH = """
 local function vouch(base)
   local answer = redis.pcall('DEL', base .. 'nothing')
   if type(answer) == 'table' and answer.err
@@ -72,8 +73,8 @@ end
 """
 
 FIND = Script(
-    _COMMON
-    + _VOUCH
+    COMMON
+    + VOUCH
     + """
 local prefix, keys = ARGV[1], ARGV[2]
 local marks, found, bases = {}, {}, {}
@@ -102,8 +103,8 @@ return {marks, found}
 """prefix, keys joined → the marks of their partitions, and each key that has records with them."""
 
 MARKS = Script(
-    _COMMON
-    + _VOUCH
+    COMMON
+    + VOUCH
     + """
 local marks = {}
 for at = 2, #ARGV do
@@ -119,7 +120,18 @@ return marks
 )
 """prefix, partitions → their marks."""
 
-_RECORDS = (
+GREATER = """
+-- Not Lua's own `<`, which asks the locale.
+local function greater(a, b)
+  for at = 1, math.min(#a, #b) do
+    local x, y = byte(a, at), byte(b, at)
+    if x ~= y then return x > y end
+  end
+  return #a > #b
+end
+"""
+
+_RECORDS = GREATER + (
     f"local FOREVER, SPELLED = {FOREVER:.1f}, {SPELLED}\n"
     f"local REASONS = {{{', '.join(f'[{number}] = {reason!r}' for number, reason in enumerate(REASONS))}}}\n"
     """
@@ -159,14 +171,6 @@ local function all(text)
     records[#records + 1] = r
   end
   return records
-end
--- Not Lua's own `<`, which asks the locale.
-local function greater(a, b)
-  for at = 1, math.min(#a, #b) do
-    local x, y = byte(a, at), byte(b, at)
-    if x ~= y then return x > y end
-  end
-  return #a > #b
 end
 local function merge(a, b)
   local latest, longest = a, a
@@ -209,7 +213,7 @@ end
 )
 
 ADD = Script(
-    _COMMON
+    COMMON
     + _RECORDS
     + f"""
 local base, part, limit, word, replicas = ARGV[1], ARGV[2], struct.unpack('<d', ARGV[3]), ARGV[4], ARGV[5]
@@ -280,7 +284,7 @@ return 1
 """id, seq: the changes up to it are confirmed."""
 
 CREATE = Script(
-    _COMMON
+    COMMON
     + """
 local base, part, id, adopted_at, adopt = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5] == '1'
 local state = redis.call('HMGET', base .. 'state', 'id', 'adopted_at', 'seq')
@@ -305,7 +309,7 @@ if state[1] == known and tonumber(state[2]) < changes then redis.call('HSET', ba
 """tag, id, changes, another id: if it is that store with fewer changes, it becomes another, which nobody adopted."""
 
 DUMP = Script(
-    _COMMON
+    COMMON
     + f"""
 local base, part, at, most = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]) * 2
 local found, n = {{}}, 0
@@ -324,7 +328,7 @@ return {{at, found}}
 """tag, partition, bucket, at most → the next bucket, and keys with their records."""
 
 PURGE = Script(
-    _COMMON
+    COMMON
     + _RECORDS
     + f"""
 local base, part, at = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])

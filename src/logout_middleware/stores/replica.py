@@ -17,12 +17,12 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any
 
 from ..errors import LogoutError
 from ..rules.revocation import Revocation
-from . import Changes, Count, FeedGap, Outcome, Store, StoreForgot
+from . import Changes, Count, Fact, FeedGap, Outcome, Store, StoreForgot
 from .compact import COMPACT_ABOVE, Copy
 from .index import Index
 
@@ -101,16 +101,21 @@ class Replica:
 
     async def _ask(self, keys: Sequence[bytes]) -> Sequence[Revocation]:
         """What the store answers. What it or the feed knows to be forgotten, neither may answer."""
+        with self._honestly() as feed:
+            found = await self.inner.find(keys)
+            feed.trusted = True
+            return found
+
+    @contextlib.contextmanager
+    def _honestly(self) -> Iterator[Feed]:
         feed = self._feed
         if feed.forgot is not None:
             raise StoreForgot(str(feed.forgot)) from feed.forgot
         try:
-            found = await self.inner.find(keys)
+            yield feed
         except StoreForgot:
             feed.distrust()
             raise
-        feed.trusted = True
-        return found
 
     async def add(self, revocations: Sequence[Revocation]) -> Outcome:
         """Store these, and know them in this process at once; see Store.add."""
@@ -121,6 +126,15 @@ class Replica:
     async def changes(self, cursor: Any, wait_seconds: float = 0.0) -> Changes:
         """The feed of the store itself; see Store.changes."""
         return await self.inner.changes(cursor, wait_seconds)
+
+    async def learn(self, facts: Sequence[Fact]) -> None:
+        """Stored, not copied; see Store.learn."""
+        await self.inner.learn(facts)
+
+    async def facts(self, subjects: Sequence[bytes]) -> Sequence[Fact]:
+        """What the store knows; see Store.facts. There is no copy of facts: they are asked for seldom."""
+        with self._honestly():
+            return await self.inner.facts(subjects)
 
     async def hit(self, key: bytes, window: float) -> Count:
         """Counted in the store; see Store.hit."""

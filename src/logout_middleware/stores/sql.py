@@ -20,11 +20,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import ConfigurationError, StoreError
 from ..rules.revocation import Revocation
-from . import NOTHING, PURGE_DELAY, WRITE_DEADLINES, Changes, Count, FeedGap, Outcome, StoreForgot
+from . import NOTHING, NOW, PURGE_DELAY, WRITE_DEADLINES, Changes, Count, Fact, FeedGap, Outcome, StoreForgot
 from .epoch import Mark, Memory, new_id, tell_of_new_store
+from .facts import distinct, facts_of, rows_of_facts
+from .sql_opening import open_server, said
 from .sql_rows import revocations_of, rows_of
-from .sql_schema import SCHEMA_VERSION, SqlAddress, missing_extra, parse_sql_url, table_names
-from .sql_server import After, Server
+from .sql_schema import SCHEMA_VERSION, parse_sql_url, table_names
+from .sql_server import After, Page
 
 if TYPE_CHECKING:
     from .sql_pool import Connections
@@ -67,7 +69,7 @@ class SqlStore:
             raise ConfigurationError(f"E312 LOGOUT_STORE: {error}") from error
         self._where = self._address.shown
         self._names = table_names(prefix)
-        self._server = _open_server(self._address, prefix, WRITE_DEADLINES * deadline)
+        self._server = open_server(self._address, prefix, WRITE_DEADLINES * deadline)
         self._clock, self._deadline = clock, deadline
         self.memory = Memory(self._where)
         self._ready = self._closed = False
@@ -123,7 +125,7 @@ class SqlStore:
 
     def _failed(self, what: str, error: Exception) -> StoreError:
         return StoreError(
-            f"cannot {what} {self._where}: {_said(error)}; see that the server runs and that LOGOUT_STORE reaches it"
+            f"cannot {what} {self._where}: {said(error)}; see that the server runs and that LOGOUT_STORE reaches it"
         )
 
     def _look_for_loss(self, known: Mark | None, error: Exception | None = None) -> None:
@@ -199,7 +201,7 @@ class SqlStore:
                 self._server.state(connection, ends)
             except self._server.error:
                 raise ConfigurationError(
-                    f"E313 LOGOUT_STORE: cannot make the tables in {self._where} ({_said(error)}); give the user "
+                    f"E313 LOGOUT_STORE: cannot make the tables in {self._where} ({said(error)}); give the user "
                     "the right to CREATE, or run once what `logout-middleware check --schema` prints"
                 ) from error
 
@@ -245,6 +247,7 @@ class SqlStore:
         def tidy(connection: Any, ends: float) -> None:
             self._server.purge(connection, ends, now - PURGE_DELAY, at_most)
             self._server.forget_hits(connection, ends, now, at_most)
+            self._server.forget_facts(connection, ends, now - PURGE_DELAY, at_most)
 
         # What was asked for is done; this can be done another time.
         with contextlib.suppress(StoreError):
@@ -256,7 +259,7 @@ class SqlStore:
         with self._connections.feed() as feed:
             while True:
                 page = self._feed_page(feed, cursor)
-                if page.revocations or not page.complete or time.monotonic() >= closes:
+                if cursor is NOW or page.revocations or not page.complete or time.monotonic() >= closes:
                     return page
                 cursor = page.cursor
                 # Whatever ends the wait, the state is read again: silence is never taken for "nothing new".
@@ -276,18 +279,23 @@ class SqlStore:
         except ConfigurationError as error:
             raise StoreError(str(error)) from error
 
-    def _feed_page(self, feed: Any, cursor: _Cursor | None) -> Changes:
+    def _feed_page(self, feed: Any, cursor: Any) -> Changes:
         before = self.memory.seen(0)
         ends = time.monotonic() + WRITE_DEADLINES * self._deadline
         with self._feed_errors():
             connection = feed.connection(ends, self._prepare)
-            if cursor is None or cursor.after is not None:
+            if cursor is NOW:
+                state = self._server.state(connection, ends)
+                page = Page(state.mark if state else None, ())
+            elif cursor is None or cursor.after is not None:
                 page = self._server.snapshot(connection, ends, cursor.after if cursor else None, _PAGE)
             else:
                 page = self._server.feed(connection, ends, cursor.seq, _PAGE)
         self._hold(before, page.mark)
         mark = page.mark
         assert mark is not None  # noqa: S101 - said to the type checker: the line above proves it
+        if cursor is NOW:
+            return Changes((), _Cursor(mark.id, mark.changes), complete=True)
         if cursor is not None and (cursor.id != mark.id or cursor.seq > mark.changes):
             raise FeedGap(f"the feed of {self._where} is another one since it was adopted")
         started = cursor.seq if cursor is not None else mark.changes
@@ -300,6 +308,30 @@ class SqlStore:
             following = _Cursor(mark.id, page.last_seq if full else mark.changes)
             complete = following.seq == mark.changes
         return Changes(revocations_of(page.rows), following, complete)
+
+    # ---- facts ---------------------------------------------------------------------------------------
+
+    async def learn(self, facts: Sequence[Fact]) -> None:
+        """Return after the commit; see Store.learn. Forgets what ended on the way, now and then."""
+        rows = rows_of_facts(facts)
+        if not rows:
+            return
+        before = self.memory.seen(0)
+        seconds = WRITE_DEADLINES * self._deadline
+        mark = self._ask("write", seconds, lambda connection, ends: self._server.learn(connection, ends, rows))
+        self._hold(before, mark)
+        self._added += len(rows)
+        self._tidy()
+
+    async def facts(self, subjects: Sequence[bytes]) -> Sequence[Fact]:
+        """What is known of these; see Store.facts. One round trip."""
+        before, asked, now = self.memory.seen(0), distinct(subjects), self._clock()
+        page = self._ask(
+            "read", self._deadline, lambda connection, ends: self._server.facts(connection, ends, asked, now),
+            again=True,
+        )  # fmt: skip
+        self._hold(before, page.mark)
+        return facts_of(page.rows)
 
     # ---- counting, forgetting, the operator ----------------------------------------------------------
 
@@ -317,11 +349,12 @@ class SqlStore:
     async def purge(self, at_most: int = 500) -> int:
         """Forget what ended; see Store.purge."""
         ended = self._clock() - PURGE_DELAY
-        return self._ask(
-            "purge",
-            WRITE_DEADLINES * self._deadline,
-            lambda connection, ends: self._server.purge(connection, ends, ended, at_most),
-        )
+
+        def purge(connection: Any, ends: float) -> int:
+            self._server.forget_facts(connection, ends, ended, at_most)
+            return self._server.purge(connection, ends, ended, at_most)
+
+        return self._ask("purge", WRITE_DEADLINES * self._deadline, purge)
 
     async def count(self) -> int:
         """How many revocations are remembered."""
@@ -366,28 +399,3 @@ class SqlStore:
         connections = self._processes.get(os.getpid())
         if connections is not None:
             connections.close()
-
-
-def _open_server(address: SqlAddress, prefix: str, write_seconds: float) -> Server:
-    names = table_names(prefix)
-    try:
-        if address.kind == "postgresql":
-            from .sql_postgresql import PostgreSql
-
-            return PostgreSql(address, names, write_seconds)
-        from .sql_mysql import MySql
-
-        return MySql(address, names, write_seconds)
-    except ImportError as error:
-        raise missing_extra(address.kind) from error
-    # The driver's own, of its own type, about an option it does not know or cannot use.
-    except Exception as error:
-        raise ConfigurationError(
-            f"E312 LOGOUT_STORE: the driver refuses an option of {address.shown}: {_said(error)}; "
-            "correct what follows '?'"
-        ) from error
-
-
-def _said(error: Exception) -> str:
-    """What the driver says, in one line."""
-    return " ".join(str(error.args[-1] if error.args else type(error).__name__).split())[:300]

@@ -17,11 +17,13 @@ from pymysql.connections import Connection
 from pymysql.constants import CLIENT, CR, ER
 
 from .epoch import Mark
+from .facts import FactRow
 from .sql_schema import SCHEMA_VERSION, Names, SqlAddress, ddl_statements
-from .sql_server import After, FullRow, NewRow, Page, State, clock_finding, follows, page_of
+from .sql_server import After, FactPage, FullRow, NewRow, Page, State, clock_finding, follows, page_of
 
 _POLL_SECONDS = 0.01
 _SLACK_SECONDS = 0.005
+_FORGET_AT_ONCE = 250
 _FALSE = (0, "0", "OFF", "", None)
 _OURS = (
     "client_flag", "autocommit", "sql_mode", "init_command", "cursorclass", "connect_timeout", "defer_connect",
@@ -73,6 +75,12 @@ class MySql:
             f"ON DUPLICATE KEY UPDATE seq = IF(VALUES(until) > until OR {newer}, VALUES(seq), seq), "
             f"reason = IF({newer}, VALUES(reason), reason), until = GREATEST(until, VALUES(until)), "
             '"before" = GREATEST("before", VALUES("before"))'
+        )
+
+        newer = "(VALUES(at) > at OR (VALUES(at) = at AND VALUES(text) > text))"
+        self._merge_facts = (
+            f"ON DUPLICATE KEY UPDATE text = IF({newer}, VALUES(text), text), "
+            "until = GREATEST(until, VALUES(until)), at = GREATEST(at, VALUES(at))"
         )
 
     # ---- connections ---------------------------------------------------------------------------------
@@ -141,10 +149,7 @@ class MySql:
             return None
         _refuse_read_only(found[0][3])
         seq = mark.changes
-        values = ",".join(
-            f"({','.join(_float(value) if isinstance(value, float) else _bytes(value) for value in row)},{seq + place})"
-            for place, row in enumerate(rows, 1)
-        )
+        values = ",".join(f"({_values(row)},{seq + place})" for place, row in enumerate(rows, 1))
         self._ask(
             connection, ends,
             f'INSERT INTO {self._names.revocations} ("key", kept, keep, "before", until, reason, seq) '
@@ -153,6 +158,49 @@ class MySql:
             "COMMIT",
         )  # fmt: skip
         return Mark(mark.id, mark.adopted_at, seq + len(rows))
+
+    def learn(self, connection: BoundedConnection, ends: float, rows: Sequence[FactRow]) -> Mark | None:
+        """See Server. Beside `add`, not behind its lock: there are many of these, and they have no order."""
+        found = self._ask(
+            connection, ends,
+            f"SELECT id, adopted_at, seq, @@global.read_only FROM {self._names.state} WHERE one = 1",
+        )  # fmt: skip
+        if not found:
+            return None
+        _refuse_read_only(found[0][3])
+        values = ",".join(f"({_values(row)})" for row in rows)
+        self._ask(
+            connection, ends,
+            f"INSERT INTO {self._names.facts} (subject, name, at, until, text) VALUES {values} {self._merge_facts}",
+        )  # fmt: skip
+        return Mark(*found[0][:3])
+
+    def facts(self, connection: BoundedConnection, ends: float, subjects: Sequence[bytes], now: float) -> FactPage:
+        """See Server."""
+        wanted = ",".join(map(_bytes, subjects)) or "NULL"
+        found = self._ask(
+            connection, ends,
+            "SELECT s.id, s.adopted_at, s.seq, @@global.read_only, f.subject, f.name, f.at, f.until, f.text "
+            f"FROM {self._names.state} s LEFT JOIN {self._names.facts} f "
+            f"ON f.subject IN ({wanted}) AND f.until > {_float(now)} WHERE s.one = 1",
+        )  # fmt: skip
+        if not found:
+            return FactPage(None)
+        _refuse_read_only(found[0][3])
+        return FactPage(Mark(*found[0][:3]), [row[4:] for row in found if row[4] is not None])
+
+    def forget_facts(self, connection: BoundedConnection, ends: float, before: float, at_most: int) -> None:
+        """See Server. By their keys, as with counts, and never those that were learned anew meanwhile."""
+        facts, ended = self._names.facts, f"until < {_float(before)}"
+        found = self._ask(
+            connection, ends, f"SELECT subject, name FROM {facts} WHERE {ended} ORDER BY until LIMIT {at_most:d}"
+        )
+        for start in range(0, len(found), _FORGET_AT_ONCE):
+            named = " OR ".join(
+                f"(subject = {_bytes(subject)} AND name = {_bytes(name)})"
+                for subject, name in sorted(found[start : start + _FORGET_AT_ONCE])
+            )
+            self._ask(connection, ends, f"DELETE FROM {facts} WHERE ({named}) AND {ended}")
 
     def _paged(self, connection: BoundedConnection, ends: float, which: str) -> Page:
         records = f"(SELECT * FROM {self._names.revocations} {which}) r ON true WHERE s.one = 1"
@@ -221,8 +269,10 @@ class MySql:
     def state(self, connection: BoundedConnection, ends: float) -> State | None:
         """See Server."""
         found = self._ask(
-            connection, ends, f"SELECT version, id, adopted_at, seq FROM {self._names.state} WHERE one = 1"
-        )
+            connection, ends,
+            f"SELECT s.version, s.id, s.adopted_at, s.seq FROM {self._names.state} s "
+            f"LEFT JOIN {self._names.facts} f ON 1 = 0 WHERE s.one = 1",
+        )  # fmt: skip
         return State(found[0][0], Mark(*found[0][1:])) if found else None
 
     def create(self, connection: BoundedConnection, ends: float) -> None:
@@ -316,6 +366,10 @@ def _float(value: float) -> str:
     """With an exponent: else it would be read as a decimal number."""
     text = repr(float(value))
     return text if "e" in text else f"{text}e0"
+
+
+def _values(row: Sequence[bytes | float]) -> str:
+    return ",".join(_float(value) if isinstance(value, float) else _bytes(value) for value in row)
 
 
 def _refuse_read_only(read_only: Any) -> None:

@@ -19,8 +19,10 @@ from psycopg.pq import ConnStatus, ExecStatus
 from psycopg.pq.abc import PGresult
 
 from .epoch import Mark
+from .facts import FactRow
+from .sql_postgresql_check import QUESTION, described
 from .sql_schema import SCHEMA_VERSION, Names, SqlAddress, ddl_statements
-from .sql_server import After, FullRow, NewRow, Page, State, clock_finding, page_of
+from .sql_server import After, FactPage, FullRow, NewRow, Page, State, page_of
 
 T = TypeVar("T")
 _STEP_SECONDS = 0.02
@@ -135,6 +137,27 @@ class PostgreSql:
         self._first = page.format("ORDER BY key, kept")
         self._next = page.format("WHERE (key, kept) > (%(key)b, %(kept)b) ORDER BY key, kept")
         self._feed = page.format("WHERE seq > %(after)s ORDER BY seq")
+        facts = self._names.facts
+        self._learn = (
+            f"WITH s AS (SELECT id, adopted_at, seq FROM {state} WHERE one = 1), "
+            f"learned AS (INSERT INTO {facts} AS present (subject, name, at, until, text) "
+            "SELECT f.subject, f.name, f.at, f.until, f.text FROM s CROSS JOIN unnest(%(subject)b::bytea[], "
+            "%(name)b::bytea[], %(at)b::float8[], %(until)b::float8[], %(text)b::bytea[]) "
+            "AS f (subject, name, at, until, text) ORDER BY f.subject, f.name "
+            "ON CONFLICT (subject, name) DO UPDATE SET until = greatest(present.until, excluded.until), "
+            "at = greatest(present.at, excluded.at), text = CASE WHEN (excluded.at, excluded.text) > "
+            "(present.at, present.text) THEN excluded.text ELSE present.text END) "
+            "SELECT id, adopted_at, seq FROM s"
+        )
+        self._facts = (
+            f"SELECT s.id, s.adopted_at, s.seq, f.subject, f.name, f.at, f.until, f.text FROM {state} s "
+            f"LEFT JOIN {facts} f ON f.subject = ANY(%(subjects)b::bytea[]) AND f.until > %(now)b WHERE s.one = 1"
+        )
+        self._forget_facts = (
+            f"DELETE FROM {facts} WHERE until < %(before)b AND (subject, name) IN "
+            f"(SELECT subject, name FROM {facts} WHERE until < %(before)b ORDER BY until LIMIT %(limit)s "
+            "FOR UPDATE SKIP LOCKED)"
+        )
         running = "%(now)b >= present.started AND %(now)b < present.ends"
         self._hit = (
             f"INSERT INTO {hits} AS present (key, started, ends, count) "
@@ -246,6 +269,23 @@ class PostgreSql:
         found = self._ask(connection, ends, self._add, {**values, "count": len(rows)}, prepare=True)
         return Mark(*found[0][:3]) if found else None
 
+    def learn(self, connection: BoundedConnection, ends: float, rows: Sequence[FactRow]) -> Mark | None:
+        """See Server. What is the same already is written again: then the commit waits for whoever wrote it first."""
+        columns = zip(("subject", "name", "at", "until", "text"), zip(*rows, strict=True), strict=True)
+        found = self._ask(connection, ends, self._learn, {name: list(column) for name, column in columns}, prepare=True)
+        return Mark(*found[0]) if found else None
+
+    def facts(self, connection: BoundedConnection, ends: float, subjects: Sequence[bytes], now: float) -> FactPage:
+        """See Server."""
+        values = {"subjects": list(subjects), "now": now}
+        found = self._ask(connection, ends, self._facts, values, prepare=True)
+        rows = [row[3:] for row in found if row[3] is not None]
+        return FactPage(Mark(*found[0][:3]) if found else None, rows)
+
+    def forget_facts(self, connection: BoundedConnection, ends: float, before: float, at_most: int) -> None:
+        """See Server."""
+        self._ask(connection, ends, self._forget_facts, {"before": before, "limit": at_most})
+
     def snapshot(self, connection: BoundedConnection, ends: float, after: After | None, limit: int) -> Page:
         """See Server."""
         if after is None:
@@ -291,8 +331,10 @@ class PostgreSql:
     def state(self, connection: BoundedConnection, ends: float) -> State | None:
         """See Server."""
         found = self._ask(
-            connection, ends, f"SELECT version, id, adopted_at, seq FROM {self._names.state} WHERE one = 1"
-        )
+            connection, ends,
+            f"SELECT s.version, s.id, s.adopted_at, s.seq FROM {self._names.state} s "
+            f"LEFT JOIN {self._names.facts} f ON 1 = 0 WHERE s.one = 1",
+        )  # fmt: skip
         return State(found[0][0], Mark(*found[0][1:])) if found else None
 
     def create(self, connection: BoundedConnection, ends: float) -> None:
@@ -333,40 +375,7 @@ class PostgreSql:
 
     def describe(self, connection: BoundedConnection, ends: float, now: float) -> dict[str, str]:
         """See Server."""
-        names = ("server_version", "fsync", "full_page_writes", "synchronous_commit", "synchronous_standby_names")
-        asked = ", ".join(f"current_setting('{name}')" for name in names)
-        found = self._ask(
-            connection, ends,
-            f"SELECT {asked}, pg_is_in_recovery(), (SELECT count(*) FROM pg_stat_replication)::int8, "
-            "(SELECT reset_val FROM pg_settings WHERE name = 'synchronous_commit'), "
-            "extract(epoch FROM clock_timestamp())::float8",
-        )[0]  # fmt: skip
-        version, fsync, pages, commit, standbys, in_recovery, replicas, chosen, clock = found
-        durability = f"fsync before every acknowledgement (synchronous_commit={commit})"
-        if fsync != "on":
-            durability = "UNSAFE: fsync is off, a power cut can lose everything; set fsync = on and restart PostgreSQL"
-        elif pages != "on":
-            durability = "UNSAFE: full_page_writes is off; set full_page_writes = on"
-        elif chosen == "off":
-            durability += "; the default is off, this package turns it on for itself"
-        return {
-            "server": f"PostgreSQL {version}",
-            "durability": durability,
-            "role": "UNSAFE: a standby; name the primary in LOGOUT_STORE" if in_recovery else "primary",
-            "replication": _replication(standbys, replicas, commit),
-            "clock": clock_finding(clock - now),
-        }
-
-
-def _replication(standbys: str, replicas: int, commit: str) -> str:
-    if not replicas and not standbys:
-        return "none"
-    if standbys and commit != "local":
-        return f"synchronous: {standbys} ({replicas} connected)"
-    return (
-        f"UNSAFE: {replicas} standbys, none of them synchronous: a fail-over can forget acknowledged logouts; "
-        "set synchronous_standby_names (and synchronous_commit = on)"
-    )
+        return described(self._ask(connection, ends, QUESTION)[0], now)
 
 
 def _one_for_each_host(options: dict[str, Any]) -> list[dict[str, Any]]:

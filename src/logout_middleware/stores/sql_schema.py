@@ -1,8 +1,8 @@
 """The tables of the SQL store: their names, their shape, and the text that makes them. No I/O, no statements.
 
-Three tables: the records, the rate limit's counts, and one row of state. That row numbers every change: whoever
-adds locks it first, so that changes commit in the order of their numbers, and a reader who has seen one number has
-seen all below it. It also says which store this is (`epoch.py`) and which schema.
+Four tables: the records, the facts, the rate limit's counts, and one row of state. That row numbers every change of
+the records: whoever adds locks it first, so that changes commit in the order of their numbers, and a reader who has
+seen one number has seen all below it. It also says which store this is (`epoch.py`) and which schema.
 
 SQLAlchemy is imported when something here is called: nobody else pays for it.
 """
@@ -73,9 +73,10 @@ def missing_extra(kind: str) -> ConfigurationError:
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """The tables of one prefix: `logout:` gives logout_revocations, logout_hits and logout_state."""
+    """The tables of one prefix: `logout:` gives logout_revocations, logout_facts, logout_hits and logout_state."""
 
     revocations: str
+    facts: str
     hits: str
     state: str
 
@@ -92,7 +93,7 @@ def table_names(prefix: str) -> Names:
         readable = re.sub(r"[^a-z0-9]+", "_", prefix.lower()).strip("_")[:12].strip("_")
         # Beginning with a letter, and never of a form that a plain prefix can take.
         stem = f"p_{readable}__{hashlib.sha256(prefix.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
-    return Names(f"{stem}_revocations", f"{stem}_hits", f"{stem}_state")
+    return Names(f"{stem}_revocations", f"{stem}_facts", f"{stem}_hits", f"{stem}_state")
 
 
 def _tables(names: Names, kind: str) -> MetaData:
@@ -124,6 +125,14 @@ def _tables(names: Names, kind: str) -> MetaData:
         Column("key", key, primary_key=True), Column("kept", digest, primary_key=True),
         Column("keep", blob, nullable=False), Column("reason", blob, nullable=False),
         Index(f"{names.revocations}_seq", "seq"), Index(f"{names.revocations}_until", "until"),
+        mysql_engine="InnoDB",
+    )  # fmt: skip
+    Table(
+        names.facts, metadata,
+        Column("at", Double(), nullable=False), Column("until", Double(), nullable=False),
+        Column("subject", key, primary_key=True), Column("name", key, primary_key=True),
+        Column("text", blob, nullable=False),
+        Index(f"{names.facts}_until", "until"),
         mysql_engine="InnoDB",
     )  # fmt: skip
     Table(

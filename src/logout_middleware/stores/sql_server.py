@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 from .epoch import Mark
+from .facts import FactRow
 
 FullRow: TypeAlias = tuple[bytes, bytes, float, float, bytes, bytes, int]
 """key, keep, before, until, reason, kept, seq: a record as the tables hold it."""
@@ -37,6 +38,14 @@ class Page:
     rows: Sequence[FullRow]
     last_key: After = (b"", b"")
     last_seq: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FactPage:
+    """Facts, and the mark of the store at the same moment."""
+
+    mark: Mark | None
+    rows: Sequence[FactRow] = ()
 
 
 def page_of(mark: Mark, rows: Sequence[FullRow]) -> Page:
@@ -78,6 +87,18 @@ class Server(Protocol):
         """
         ...
 
+    def learn(self, connection: Any, ends: float, rows: Sequence[FactRow]) -> Mark | None:
+        """Merge these in, commit, and return the mark; None, and nothing done, if there is none."""
+        ...
+
+    def facts(self, connection: Any, ends: float, subjects: Sequence[bytes], now: float) -> FactPage:
+        """The mark, and the facts of these subjects that have not ended, in one round trip and of one moment."""
+        ...
+
+    def forget_facts(self, connection: Any, ends: float, before: float, at_most: int) -> None:
+        """Delete facts whose `until` is before this."""
+        ...
+
     def snapshot(self, connection: Any, ends: float, after: After | None, limit: int) -> Page:
         """Records in the order of their keys."""
         ...
@@ -95,7 +116,7 @@ class Server(Protocol):
         ...
 
     def state(self, connection: Any, ends: float) -> State | None:
-        """The row of state, if there is one."""
+        """The row of state, if there is one. An error if it is there and the table of facts is not."""
         ...
 
     def create(self, connection: Any, ends: float) -> None:

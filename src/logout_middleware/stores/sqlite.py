@@ -26,7 +26,7 @@ from typing import Any
 
 from ..errors import ConfigurationError, StoreError
 from ..rules.revocation import Revocation
-from . import Changes, Count, FeedGap, Outcome, StoreForgot
+from . import NOW, Changes, Count, Fact, FeedGap, Outcome, StoreForgot
 from .epoch import REMEDY, Mark, Memory, new_id
 from .index import Index
 from .sqlite_file import SCHEMA_VERSION, STORE, Kind, SqliteFile, close, transaction
@@ -59,7 +59,7 @@ class SqliteStore:
         self.path = self._file.path
         self.memory = Memory(f"sqlite {self.path}" if kind is STORE else f"{kind.variable} {self.path}")
         self._revocations, self._hits, self._state = self._file.revocations, self._file.hits, self._file.state
-        self._tables = SqliteTables(self._revocations, self._hits, self._state)
+        self._tables = SqliteTables(self._revocations, self._hits, self._state, self._file.facts)
         self._clock, self._write_seconds = clock, write_seconds
         self._read_lock, self._write_lock = threading.Lock(), threading.Lock()
         self._closed = False
@@ -197,7 +197,7 @@ class SqliteStore:
             rows = self._tables.rows(self._connected(), after, at_most)
         return [record for record, _ in rows], rows[-1][1] if rows else after
 
-    async def changes(self, cursor: tuple[str, int] | None, wait_seconds: float = 0.0) -> Changes:
+    async def changes(self, cursor: Any, wait_seconds: float = 0.0) -> Changes:
         """The records in the order of their last change; see Store.changes.
 
         There is no difference between a snapshot and what follows it: a record that is merged later comes again.
@@ -210,6 +210,8 @@ class SqliteStore:
                 version = reader.execute("PRAGMA data_version").fetchone()[0] if header is None else 0
                 with _one_snapshot(reader):
                     mark = self._mark(reader)
+                    if cursor is NOW:
+                        return Changes((), (mark.id, mark.changes), complete=True)
                     if cursor is not None and cursor[0] != mark.id:
                         raise FeedGap(f"{self.path} was adopted, so its feed begins again")
                     rows = self._tables.rows(reader, cursor[1] if cursor is not None else 0, _PAGE)
@@ -270,7 +272,34 @@ class SqliteStore:
     async def purge(self, at_most: int = 500) -> int:
         """Forget what ended; see Store.purge."""
         with self._writing() as connection:
+            self._tables.forget_facts(connection, self._clock(), at_most)
             return self._tables.delete_ended(connection, self._clock(), at_most)
+
+    # ---- facts ---------------------------------------------------------------------------------------
+
+    async def learn(self, facts: Sequence[Fact]) -> None:
+        """Return once they are on disk; see Store.learn. Forgets a few ended ones on the way."""
+        with self._writing() as connection:
+            self._mark(connection)
+            self._tables.learn(connection, facts, self._clock())
+
+    async def facts(self, subjects: Sequence[bytes]) -> Sequence[Fact]:
+        """Read from the file, which must still be what it was; see Store.facts."""
+        with self._reading():
+            reader = self._connected()
+            with _one_snapshot(reader):
+                self._mark(reader)
+                return self._tables.facts_about(reader, subjects, self._clock())
+
+    def some_facts(self, at_most: int) -> list[Fact]:
+        """So many of those that are in the file."""
+        with self._reading():
+            return self._tables.some_facts(self._connected(), at_most)
+
+    def drop_facts(self, facts: Sequence[Fact]) -> None:
+        """Forget these as they are here; what was learned since stays."""
+        with self._writing() as connection:
+            self._tables.drop_facts(connection, facts)
 
     # ---- notes: what a journal writes beside its records ---------------------------------------------
 

@@ -40,8 +40,10 @@ class SqliteFile:
 
     def __init__(self, path: str | Path, prefix: str, kind: Kind, busy_seconds: float) -> None:
         self.path = Path(path).absolute()
-        self.revocations, self.hits, self.state = (_quoted(prefix + name) for name in ("revocations", "hits", "state"))
-        self._indexes = [_quoted(prefix + name) for name in ("feed", "ends", "hit_ends")]
+        self.revocations, self.hits, self.state, self.facts = (
+            _quoted(prefix + name) for name in ("revocations", "hits", "state", "facts")
+        )
+        self._indexes = [_quoted(prefix + name) for name in ("feed", "ends", "hit_ends", "fact_ends")]
         self._kind, self._busy_seconds = kind, busy_seconds
         self.inode: tuple[int, int] | None = None
         """The file that is in use; None before the first look."""
@@ -97,7 +99,7 @@ class SqliteFile:
                 f"{SCHEMA_VERSION}; use the version of the package that wrote it, or another file"
             )
         self._refuse_foreign(connection)  # again: now nobody else can be making it
-        feed, ends, hit_ends = self._indexes
+        feed, ends, hit_ends, fact_ends = self._indexes
         for statement in (
             f"CREATE TABLE IF NOT EXISTS {self.revocations} (key BLOB NOT NULL, keep BLOB NOT NULL, before REAL NOT "
             "NULL, until REAL NOT NULL, reason TEXT NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (key, keep)) "
@@ -107,6 +109,9 @@ class SqliteFile:
             f"CREATE TABLE IF NOT EXISTS {self.hits} (key BLOB PRIMARY KEY, started REAL NOT NULL, ends REAL NOT "
             "NULL, count INTEGER NOT NULL) WITHOUT ROWID",
             f"CREATE INDEX IF NOT EXISTS {hit_ends} ON {self.hits} (ends)",
+            f"CREATE TABLE IF NOT EXISTS {self.facts} (subject BLOB NOT NULL, name BLOB NOT NULL, at REAL NOT NULL, "
+            "until REAL NOT NULL, text BLOB NOT NULL, PRIMARY KEY (subject, name)) WITHOUT ROWID",
+            f"CREATE INDEX IF NOT EXISTS {fact_ends} ON {self.facts} (until)",
             f"CREATE TABLE IF NOT EXISTS {self.state} (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID",
             f"PRAGMA user_version={SCHEMA_VERSION}",
         ):

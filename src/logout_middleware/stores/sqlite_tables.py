@@ -7,17 +7,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..rules.revocation import Revocation
-from . import PURGE_DELAY, Count
+from . import PURGE_DELAY, Count, Fact
+from .facts import FactRow, distinct, facts_of, rows_of_facts
 from .index import pack_keep, unpack_keep
 
 PURGE_AT_ONCE = 500
+_ASKED_AT_ONCE = 500
 
 
 class SqliteTables:
-    """What is done with the records, the counts and the notes. The names are quoted already."""
+    """What is done with the records, the counts, the notes and the facts. The names are quoted already."""
 
-    def __init__(self, revocations: str, hits: str, state: str) -> None:
-        self.revocations, self.hits, self.state = revocations, hits, state
+    def __init__(self, revocations: str, hits: str, state: str, facts: str) -> None:
+        self.revocations, self.hits, self.state, self.facts = revocations, hits, state, facts
 
     def rows(self, connection: sqlite3.Connection, after: int, limit: int = -1) -> list[tuple[Revocation, int]]:
         """The records that changed after this sequence number, each with its own, in their order."""
@@ -78,3 +80,48 @@ class SqliteTables:
             return False
         connection.execute(f"REPLACE INTO {self.state} VALUES (?, ?)", (name, value))
         return True
+
+    # ---- facts ---------------------------------------------------------------------------------------
+
+    def learn(self, connection: sqlite3.Connection, facts: Sequence[Fact], now: float) -> None:
+        """Add these as `merge_facts` says, and forget a few that ended long ago."""
+        connection.executemany(
+            f"INSERT INTO {self.facts} AS present (subject, name, at, until, text) VALUES (?, ?, ?, ?, ?) "
+            "ON CONFLICT (subject, name) DO UPDATE SET until = max(present.until, excluded.until), "
+            "at = max(present.at, excluded.at), text = CASE WHEN (excluded.at, excluded.text) > "
+            "(present.at, present.text) THEN excluded.text ELSE present.text END",
+            rows_of_facts(facts),
+        )
+        self.forget_facts(connection, now)
+
+    def facts_about(self, connection: sqlite3.Connection, subjects: Sequence[bytes], now: float) -> list[Fact]:
+        """Those of these subjects that have not ended."""
+        named, rows = distinct(subjects), list[FactRow]()
+        for start in range(0, len(named), _ASKED_AT_ONCE):
+            asked = named[start : start + _ASKED_AT_ONCE]
+            rows += connection.execute(
+                f"SELECT subject, name, at, until, text FROM {self.facts} "
+                f"WHERE subject IN ({', '.join('?' * len(asked))}) AND until > ?",
+                (*asked, now),
+            )
+        return facts_of(rows)
+
+    def some_facts(self, connection: sqlite3.Connection, limit: int) -> list[Fact]:
+        """So many of all, ended or not."""
+        found = connection.execute(f"SELECT subject, name, at, until, text FROM {self.facts} LIMIT ?", (limit,))
+        return facts_of(found.fetchall())
+
+    def drop_facts(self, connection: sqlite3.Connection, facts: Sequence[Fact]) -> None:
+        """Forget these, but none of which more was learned meanwhile."""
+        connection.executemany(
+            f"DELETE FROM {self.facts} WHERE subject = ? AND name = ? AND at = ? AND until = ? AND text = ?",
+            rows_of_facts(facts),
+        )
+
+    def forget_facts(self, connection: sqlite3.Connection, now: float, limit: int = PURGE_AT_ONCE) -> None:
+        """Forget facts that ended long ago."""
+        connection.execute(
+            f"DELETE FROM {self.facts} WHERE (subject, name) IN "
+            f"(SELECT subject, name FROM {self.facts} WHERE until < ? LIMIT ?)",
+            (now - PURGE_DELAY, limit),
+        )

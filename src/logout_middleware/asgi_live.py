@@ -1,0 +1,211 @@
+"""ASGI's open connections: WebSockets and streamed bodies, which end when their login does.
+
+To the application a cut looks like a client that left: `receive` says disconnect, `send` raises OSError; no task is
+cancelled. The client of a WebSocket gets close code 4401, that of an event stream an event `auth.logout`, then its end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections import deque
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from .errors import StoreError
+from .flows.sessions import Visit
+from .parts import Parts
+from .rules.identity import Identity
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+CLOSED = 4401
+"""The close code of a WebSocket whose login ended."""
+_YOUNG_SECONDS = 0.1
+"""A streamed body that is over sooner is no connection that anybody could cut."""
+_LONGEST_TIMER_SECONDS = 86400.0
+_RETRY_SECONDS = 1.0
+
+
+class ClientLeft(OSError):
+    """What `send` raises after a cut, as servers do when the client is gone (ASGI specification, `Send`)."""
+
+
+class LiveLoop:
+    """The open connections of one event loop and one Logout object."""
+
+    def __init__(self, parts: Parts, loop: asyncio.AbstractEventLoop) -> None:
+        self.parts, self.loop = parts, loop
+        self._doomed: deque[tuple[Open, str]] = deque()
+        self._called = False
+        self._young: list[Body] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def opened(self, connection: Open) -> None:
+        """Have it cut when its login ends, by a logout anywhere or by time."""
+        self.parts.live.opened(connection)
+        self.parts.watcher.wake()
+        self.look_at_time(connection)
+
+    def cut_soon(self, connection: Open, reason: str) -> None:
+        """End it in its own loop; from any thread."""
+        self._doomed.append((connection, reason))
+        if not self._called:
+            self._called = True
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and with it every connection
+                self.loop.call_soon_threadsafe(self._cut)
+
+    def _cut(self) -> None:
+        self._called = False
+        while self._doomed:
+            connection, reason = self._doomed.popleft()
+            if not connection.ended:
+                connection.ended = True
+                self.start(connection.say_goodbye(reason))
+
+    def start(self, work: Any) -> None:
+        """Run this coroutine beside what waits for it."""
+        task = self.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # ---- streamed bodies -----------------------------------------------------------------------------
+
+    def began(self, body: Body) -> None:
+        """A body that does not end with its first part: it is in the index if it is still there in a moment."""
+        if not self._young:
+            self.loop.call_later(_YOUNG_SECONDS, self._grow_up)
+        self._young.append(body)
+
+    def _grow_up(self) -> None:
+        grown, self._young = self._young, []
+        for body in grown:
+            if not body.over:
+                self.opened(body)
+
+    # ---- time ----------------------------------------------------------------------------------------
+
+    def look_at_time(self, connection: Open) -> None:
+        """End it when its credential expires, or its session's time is over."""
+        if connection.over or connection.ended:
+            return
+        if self.parts.registry.timed:
+            self.start(self._look_at_sessions(connection))
+        else:
+            self._call_at(connection, connection.expires_at)
+
+    async def _look_at_sessions(self, connection: Open) -> None:
+        registry, ends = self.parts.registry, connection.expires_at
+        try:
+            for identity in connection.identities:
+                over = await registry.ends_at(identity)
+                if over <= self.parts.clock():
+                    # Says so, and cuts this one with all others of its login.
+                    await registry.seen(identity, Visit(passive=True))
+                ends = min(ends, over)
+        except StoreError:
+            ends = min(ends, self.parts.clock() + _RETRY_SECONDS)
+        self._call_at(connection, ends)
+
+    def _call_at(self, connection: Open, moment: float) -> None:
+        now = self.parts.clock()
+        if now >= connection.expires_at:
+            return self.cut_soon(connection, "expired")
+        if not connection.over and not connection.ended and moment < float("inf"):
+            # At least a little later: a clock that differs from the loop's must not make it spin.
+            wait = min(max(moment - now, 0.01), _LONGEST_TIMER_SECONDS)
+            connection.timer = self.loop.call_later(wait, self.look_at_time, connection)
+
+
+class Open:
+    """One open connection of these identities; see `flows.live.Connection`."""
+
+    def __init__(self, live_loop: LiveLoop, identities: tuple[Identity, ...], send: Send) -> None:
+        self.identities = identities
+        self.ended = self.over = False
+        self.timer: asyncio.TimerHandle | None = None
+        leeway = live_loop.parts.settings.jwt_leeway
+        ends = [each.expires_at + leeway for each in identities if each.verified]
+        self.expires_at = min(ends, default=float("inf"))
+        self._live_loop, self._send = live_loop, send
+
+    def cut(self, reason: str) -> None:
+        """See Connection.cut."""
+        self._live_loop.cut_soon(self, reason)
+
+    def close(self) -> None:
+        """The connection is over, whoever ended it."""
+        self.over = True
+        if self.timer is not None:
+            self.timer.cancel()
+        self._live_loop.parts.live.closed(self)
+
+    async def say_goodbye(self, reason: str) -> None:
+        """Tell the client, and end it. Nothing that a server raises then matters to anybody."""
+        with contextlib.suppress(Exception):
+            await self._goodbye(reason)
+
+    async def _goodbye(self, reason: str) -> None:
+        raise NotImplementedError
+
+
+class Socket(Open):
+    """A WebSocket whose handshake passed."""
+
+    def __init__(self, live_loop: LiveLoop, identities: tuple[Identity, ...], receive: Receive, send: Send) -> None:
+        super().__init__(live_loop, identities, send)
+        self._receive = receive
+
+    async def receive(self) -> Message:
+        """The server's, until the cut: what the client sends after it does not arrive."""
+        message = await self._receive() if not self.ended else self._gone()
+        return self._gone() if self.ended else message
+
+    @staticmethod
+    def _gone() -> Message:
+        return {"type": "websocket.disconnect", "code": CLOSED, "reason": "logged out"}
+
+    async def send(self, message: Message) -> None:
+        """The server's, until the cut."""
+        if self.ended:
+            raise ClientLeft("the login of this connection ended")
+        await self._send(message)
+
+    async def _goodbye(self, reason: str) -> None:
+        text = "expired" if reason == "expired" else "logged out"
+        await self._send({"type": "websocket.close", "code": CLOSED, "reason": text})
+
+
+class Body(Open):
+    """A response body that comes in parts. `events`: it is an event stream, which can take one more event."""
+
+    def __init__(self, live_loop: LiveLoop, identities: tuple[Identity, ...], send: Send, *, events: bool) -> None:
+        super().__init__(live_loop, identities, send)
+        self._events = events
+
+    async def send(self, message: Message) -> None:
+        """The server's, until the cut."""
+        if self.ended:
+            raise ClientLeft("the login of this connection ended")
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            self.close()
+        await self._send(message)
+
+    async def _goodbye(self, reason: str) -> None:
+        self.close()
+        last = b""
+        if self._events:
+            # The empty line first: whatever event was being written is over.
+            last = b"\n\nevent: auth.logout\ndata: " + json.dumps({"reason": reason}).encode("ascii") + b"\n\n"
+        await self._send({"type": "http.response.body", "body": last, "more_body": False})
+
+
+def is_ours(error: BaseException) -> bool:
+    """Was this raised because of a cut, by whatever way it came?"""
+    if isinstance(error, ClientLeft):
+        return True
+    inner = list(error.exceptions) if isinstance(error, BaseExceptionGroup) else []
+    return any(is_ours(each) for each in (*inner, error.__cause__, error.__context__) if each is not None)

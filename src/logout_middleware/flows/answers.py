@@ -1,0 +1,198 @@
+"""What the application's answer hands out, looked at before it leaves: cookies, and the tokens of a login or refresh.
+
+Four things happen here. The *shield*: an answer that was under way while its login was ended must not bring it back, so
+its cookies are taken out and deleted, and its tokens are born dead. A new login of the same second as a cut-off is
+marked as younger. What was issued together is bound together. And the application's own Set-Cookie teaches how its
+cookies are deleted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from ..errors import Refused, StoreError
+from ..events import LogoutEvent
+from ..rules.cookies import GuardedCookie, with_deletions
+from ..rules.credentials import Credential
+from ..rules.http import MAX_BODY, parse_json_object
+from ..rules.identity import Identity
+from ..rules.revocation import FOREVER, Revocation
+from ..rules.set_cookie import parse_set_cookie
+from .guard import Guard
+from .identify import Identifier
+from .learned_cookies import LearnedCookies
+from .logout import Logouts
+from .stable_session import StableSessions
+
+Headers = list[tuple[str, str]]
+MAX_TOKEN_ANSWER = MAX_BODY
+LATE = "late_answer"
+"""The reason of what an answer handed out that was under way while its login was ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Began:
+    """How a request began: with these live identities, at this moment, to this path as the browser wrote it.
+
+    `present`: the names of its cookies. `https`: as the browser sees it. `delete`: guarded cookies that were dead
+    already. `is_login`: a path of TOKEN_RESPONSES.
+    """
+
+    identities: tuple[Identity, ...]
+    at: float
+    path: str
+    present: tuple[str, ...] = ()
+    https: bool = False
+    delete: tuple[str, ...] = ()
+    is_login: bool = False
+
+
+class Answers:
+    """Looks at answers for one Logout object."""
+
+    def __init__(
+        self, identifier: Identifier, guard: Guard, logouts: Logouts, signing: StableSessions, learned: LearnedCookies
+    ) -> None:
+        self._identifier, self._guard, self._logouts = identifier, guard, logouts
+        self._signing = signing if signing.needed else None
+        self._learned = learned
+        self._cookies = {cookie.name: cookie for cookie in identifier.cookies}
+
+    def sets_guarded(self, name: str) -> bool:
+        """Is this the name of a guarded cookie, or of a piece of one?"""
+        return self._learned.guarded_name(name) is not None
+
+    # ---- cookies -------------------------------------------------------------------------------------
+
+    async def cookies(self, headers: Headers, began: Began) -> Headers:
+        """The header fields of an answer as they may leave."""
+        if self._signing is not None:
+            headers = self._signing.rewritten(headers)
+        lines = [value for name, value in headers if name.lower() == "set-cookie"]
+        guarded = [line for line in lines if self.sets_guarded(_name_of(line))]
+        if guarded:
+            facts = [self._learned.sees(line, began.path) for line in guarded]
+            await self._learned.remember([fact for fact in facts if fact is not None])
+            set_anew = [(line, await self._identity(line, began)) for line in guarded]
+            dead = await self._dead_of(began)
+            if dead:
+                return await self._without_late(headers, set_anew, dead, began)
+            # An answer that writes the session of its own request again, as most do, hands out nothing new.
+            before = {each.login_key for each in began.identities}
+            new = [found for _, found in set_anew if found is not None and found.login_key not in before]
+            if new:
+                await self._welcome(new, began)
+        return with_deletions(headers, await self.deletions(began)) if began.delete else headers
+
+    async def deletions(self, began: Began) -> list[str]:
+        """Set-Cookie values for the cookies that were dead when the request began."""
+        return await self._learned.deletions(began.delete, began.present, https=began.https)
+
+    async def _without_late(
+        self,
+        headers: Headers,
+        set_anew: Sequence[tuple[str, Identity | None]],
+        dead: Collection[Identity],
+        began: Began,
+    ) -> Headers:
+        """Without the cookies of a login that ended while this answer was under way; they are deleted instead."""
+        alive = {each.login_key for each in began.identities if each not in dead}
+        before = {each.login_key for each in began.identities}
+
+        def stays(found: Identity | None) -> bool:
+            if found is None or not found.verified:
+                return False
+            is_new = began.is_login and found.session_key is not None and found.login_key not in before
+            return is_new or found.login_key in alive
+
+        late = [line for line, found in set_anew if not stays(found)]
+        names = {self._learned.guarded_name(_name_of(line)) for line in late} | set(began.delete)
+        kept = [(name, value) for name, value in headers if name.lower() != "set-cookie" or value not in late]
+        deletions = await self._learned.deletions(
+            [name for name in names if name is not None], [*began.present, *map(_name_of, late)], https=began.https
+        )
+        return with_deletions(kept, deletions)
+
+    async def _identity(self, line: str, began: Began) -> Identity | None:
+        """Whom a Set-Cookie value stands for; None for a deletion, and for what only its pieces together say."""
+        cookie = parse_set_cookie(line, began.path, self._logouts.clock())
+        guarded: GuardedCookie | None = self._cookies.get(cookie.name) if cookie is not None else None
+        if cookie is None or guarded is None or cookie.deletes or not cookie.value:
+            return None
+        text = cookie.value.strip('"')
+        with contextlib.suppress(StoreError):  # the keys cannot be fetched now
+            return (await self._identifier.cookie(Credential("cookie", cookie.name, text), guarded)).identity
+        return None
+
+    async def _dead_of(self, began: Began) -> Collection[Identity]:
+        """Who of those that were alive when the request began is dead by now.
+
+        Where the store cannot say, nobody: what is handed out is refused by the guard when it comes back.
+        """
+        if not began.identities:
+            return ()
+        with contextlib.suppress(StoreError):
+            return await self._guard.died(began.identities)
+        return ()
+
+    # ---- tokens --------------------------------------------------------------------------------------
+
+    def tokens_in(self, body: bytes, fields: Collection[str]) -> list[str]:
+        """The tokens in these members of a JSON answer, and in those of an object in it, e.g. `data`."""
+        try:
+            members = parse_json_object(body)
+        except Refused:
+            return []
+        inner = [each for each in members.values() if isinstance(each, dict)]
+        found = [each.get(name) for each in (members, *inner) for name in fields]
+        return [text for text in found if isinstance(text, str) and text]
+
+    async def tokens(self, texts: Sequence[str], set_cookies: Sequence[str], began: Began) -> None:
+        """Deal with the tokens, and cookies, that a login or a refresh hands out, before they leave."""
+        issued = [found for line in set_cookies if (found := await self._identity(line, began)) is not None]
+        with contextlib.suppress(StoreError):
+            for text in texts:
+                found = (await self._identifier.token(Credential("body", "", text))).identity
+                if found is not None:
+                    issued.append(found)
+            before = {each.own_key for each in began.identities}
+            await self._welcome([each for each in issued if each.own_key not in before], began)
+
+    async def _welcome(self, issued: Sequence[Identity], began: Began) -> None:
+        """Bind and mark what was issued, or end it if its login ended meanwhile. A store that is away is no failure."""
+        now = self._logouts.clock()
+        with contextlib.suppress(StoreError):
+            # First this, then the question: a logout that is under way finds the binding, or we find the logout.
+            await self._logouts.bindings.bind([*began.identities, *issued], now)
+            dead = await self._guard.died(began.identities) if began.identities else ()
+            if dead:
+                await self._condemn(issued, dead, began, now)
+            else:
+                await self._mark(issued, began, now)
+
+    async def _condemn(self, issued: Sequence[Identity], dead: Collection[Identity], began: Began, now: float) -> None:
+        """What was issued by a login that is dead by now is dead, too; a session of its own is another login."""
+        before = {each.login_key for each in began.identities}
+        late = [each for each in issued if each.session_key is None or each.login_key in before]
+        if not late:
+            return
+        keys = dict.fromkeys(each.login_key for each in late)
+        event = LogoutEvent(
+            kind="logout", outcome="done", time=now, user=next((each.user_id for each in dead), None), scope="token",
+            reason=LATE,
+        )  # fmt: skip
+        await self._logouts.revoke([Revocation(key, FOREVER, self._logouts.lasting(now), LATE) for key in keys], event)
+
+    async def _mark(self, issued: Sequence[Identity], began: Began, now: float) -> None:
+        verified = [each for each in issued if each.verified]
+        if not verified:
+            return
+        records = await self._guard.store.find([key for each in verified for key in each.keys])
+        for each in verified if records else ():
+            await self._logouts.marks.mark_younger(each, records, began=began.at, now=now)
+
+
+def _name_of(line: str) -> str:
+    return line.partition(";")[0].partition("=")[0].strip(" \t")

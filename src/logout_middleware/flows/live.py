@@ -1,0 +1,101 @@
+"""The open connections of this process, by the keys that can end them.
+
+A connection is in the index under every key of its credentials, so a revocation finds exactly whom it hits; nothing is
+scanned, and requests that are over at once are never in it. Whoever learns of revocations (this process's own logouts,
+the feed of the others) hands them to `cut`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from ..rules.identity import Identity
+from ..rules.revocation import Revocation
+
+ROTATED = "refresh"
+"""The reason of a token that was replaced by its refresh: it is dead, but what was opened with it goes on."""
+
+
+class Connection(Protocol):
+    """An open WebSocket or a body that is still streaming."""
+
+    identities: tuple[Identity, ...]
+    """Everybody whose end is the end of this connection."""
+
+    def cut(self, reason: str) -> None:
+        """End it, soon; may be called from any thread, and more than once."""
+        ...
+
+
+class Live:
+    """The index of one Logout object."""
+
+    def __init__(self) -> None:
+        self._by_key: dict[bytes, set[Connection]] = {}
+        self._new: set[Connection] = set()
+        self._lock = threading.Lock()
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def opened(self, connection: Connection) -> None:
+        """Have it cut from now on when one of its identities ends."""
+        with self._lock:
+            self._count += 1
+            self._new.add(connection)
+            for key in _keys_of(connection):
+                self._by_key.setdefault(key, set()).add(connection)
+
+    def closed(self, connection: Connection) -> None:
+        """It ended; twice is fine."""
+        with self._lock:
+            gone = False
+            for key in _keys_of(connection):
+                held = self._by_key.get(key)
+                if held is not None and connection in held:
+                    gone = True
+                    held.discard(connection)
+                    if not held:
+                        del self._by_key[key]
+            self._new.discard(connection)
+            self._count -= gone
+
+    def cut(self, revocations: Iterable[Revocation]) -> int:
+        """End all that these hit; returns how many."""
+        hit: dict[Connection, str] = {}
+        with self._lock:
+            for record in revocations:
+                for connection in self._by_key.get(record.key, ()):
+                    if record.reason != ROTATED and connection not in hit and _ends(record, connection):
+                        hit[connection] = record.reason
+        for connection, reason in hit.items():
+            self.closed(connection)
+            connection.cut(reason)
+        return len(hit)
+
+    def newcomers(self) -> list[Connection]:
+        """Those opened since the last call: between their verdict and this a logout may have come."""
+        with self._lock:
+            new, self._new = self._new, set()
+            return list(new)
+
+    def all(self) -> list[Connection]:
+        """Every open connection, once."""
+        with self._lock:
+            return list({each for held in self._by_key.values() for each in held})
+
+
+def _keys_of(connection: Connection) -> set[bytes]:
+    return {key for identity in connection.identities for key in identity.keys}
+
+
+def _ends(record: Revocation, connection: Connection) -> bool:
+    return any(record.key in each.keys and record.refuses(each.keys, each.issued_at) for each in connection.identities)
+
+
+def keys_of(connections: Sequence[Connection]) -> list[bytes]:
+    """Every key of these, once."""
+    return list({key for connection in connections for key in _keys_of(connection)})

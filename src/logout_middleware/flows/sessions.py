@@ -1,0 +1,241 @@
+"""The registry of sessions, and their end by time: who is logged in where, and since when nobody was there.
+
+A session is registered when a verified credential of it passes the guard, and seen again at most once in an interval:
+so an ordinary request pays nothing. What is known of it is one fact in the store, shared by all workers.
+A session that was idle for too long, or is too old, is ended like by a logout, with the reason told.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ..errors import StoreError
+from ..rules.identity import Identity
+from ..rules.revocation import everyone_key, key_of
+from ..stores import Fact, Store
+from .bindings import BOUND
+from .logout import Caller, Logouts
+
+SEEN = key_of("fact", None, "seen")
+REGISTERED = "session"
+_REMEMBERED = 65_536
+_INTERVAL_SECONDS = 300.0
+_LONGEST_IDLE_INTERVAL, _PART_OF_IDLE = 60.0, 20
+"""An idle time-out is exact to a twentieth, and a minute: never later, at most so much earlier."""
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """What the guard knows of the request in which a session was seen. `passive`: a machine made it by itself."""
+
+    address: str | None = None
+    user_agent: str | None = None
+    passive: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One login of a user. Times are seconds since 1970; `expires_at` is the end of the last credential seen."""
+
+    key: bytes
+    created_at: float
+    last_seen: float
+    expires_at: float
+    address: str | None = None
+    user_agent: str | None = None
+
+    @property
+    def id(self) -> str:
+        """Its name for the outside: a digest."""
+        return self.key.hex()
+
+
+@dataclass(slots=True)
+class Sessions:
+    """The registry of one Logout object. `idle`, `absolute`: seconds or None; `most`: MAX_SESSIONS or None.
+
+    `listed`: is the group `sessions` served? Without it and without time-outs nothing is registered.
+    """
+
+    store: Store
+    logouts: Logouts
+    clock: Callable[[], float]
+    idle: float | None = None
+    absolute: float | None = None
+    most: int | None = None
+    listed: bool = True
+    _due: OrderedDict[bytes, tuple[float, Session]] = field(default_factory=OrderedDict)
+
+    @property
+    def enabled(self) -> bool:
+        """Is there any reason to know sessions?"""
+        return self.listed or self.timed or self.most is not None
+
+    @property
+    def timed(self) -> bool:
+        """Does time end sessions?"""
+        return self.idle is not None or self.absolute is not None
+
+    @property
+    def _interval(self) -> float:
+        return min(self.idle / _PART_OF_IDLE, _LONGEST_IDLE_INTERVAL) if self.idle is not None else _INTERVAL_SECONDS
+
+    def due_at(self, identity: Identity | None) -> float:
+        """From when on the guard must say again that it saw this one; infinity for what is not registered."""
+        if identity is None or not self.concerns(identity):
+            return float("inf")
+        known = self._due.get(identity.login_key)
+        return known[0] if known is not None else float("-inf")
+
+    def concerns(self, identity: Identity) -> bool:
+        """Is there a reason to know of this login?"""
+        if not self.enabled or not identity.verified or identity.is_client:
+            return False
+        return self.timed or (identity.session_key is not None and identity.user_key is not None)
+
+    async def seen(self, identity: Identity, visit: Visit) -> bool:
+        """Note that this login is in use; False if its time was over, and it has been ended.
+
+        StoreError where it has a time to keep and that cannot be known.
+        """
+        now, key = self.clock(), identity.login_key
+        known = self._due.get(key)
+        session = known[1] if known is not None else None
+        if session is None or self._over(session, now) is not None:
+            try:
+                session = await self._read(key)  # Another worker may have seen it later than this one.
+            except StoreError:
+                if self.timed:
+                    raise
+                return True
+        over = self._over(session, now) if session is not None else None
+        if over is not None:
+            self._due.pop(key, None)
+            caller = Caller(visit.address, visit.user_agent)
+            await self.logouts.end_sessions([key], user=identity.user_id, reason=over, caller=caller)
+            return False
+        if visit.passive and session is not None:
+            self._remember(known[0] if known is not None else float("-inf"), session)
+            return True
+        await self._note(identity, visit, session, now)
+        return True
+
+    async def _note(self, identity: Identity, visit: Visit, session: Session | None, now: float) -> None:
+        created = session.created_at if session else min(now, identity.issued_at or now)
+        ends = max(identity.expires_at, session.expires_at if session else 0.0)
+        noted = Session(identity.login_key, created, now, ends, visit.address, visit.user_agent)
+        until = self.logouts.lasting(now)
+        facts = [Fact(noted.key, SEEN, now, until, _as_text(noted))]
+        is_new = session is None and identity.user_key is not None and identity.session_key is not None
+        if is_new and identity.user_key is not None:
+            facts.append(Fact(identity.user_key, noted.key, now, until, REGISTERED))
+        self._remember(min(now + self._interval, self._ends(noted)), noted)
+        # It must not fail a request that the store does not take a note now; the next interval brings the next one.
+        with contextlib.suppress(StoreError):
+            await self.store.learn(facts)
+            if is_new and self.most is not None and identity.user_key is not None:
+                await self._end_oldest(identity, identity.user_key)
+
+    def _remember(self, due: float, session: Session) -> None:
+        self._due[session.key] = (due, session)
+        while len(self._due) > _REMEMBERED:
+            self._due.popitem(last=False)
+
+    async def _end_oldest(self, identity: Identity, user_key: bytes) -> None:
+        """MAX_SESSIONS: the newest login stays, however old the others are."""
+        others = [each for each in await self.of_user(user_key) if each.key != identity.login_key]
+        surplus = len(others) + 1 - (self.most or 0)
+        oldest = sorted(others, key=lambda each: (each.created_at, each.key))[: max(0, surplus)]
+        if oldest:
+            keys = [each.key for each in oldest]
+            await self.logouts.end_sessions(keys, user=identity.user_id, reason="max_sessions")
+
+    async def _read(self, key: bytes) -> Session | None:
+        facts = await self.store.facts([key])
+        return next((_from_fact(fact) for fact in facts if fact.name == SEEN), None)
+
+    def _ends(self, session: Session) -> float:
+        """When its time will be over if nobody uses it."""
+        absolute = session.created_at + self.absolute if self.absolute is not None else float("inf")
+        return min(absolute, session.last_seen + self.idle if self.idle is not None else float("inf"))
+
+    def _over(self, session: Session, now: float) -> str | None:
+        """Why its time is over, if it is (NIST SP 800-63B-4 2.1.3, 2.2.3, 2.3.3)."""
+        if self.absolute is not None and now >= session.created_at + self.absolute:
+            return "absolute"
+        if self.idle is not None and now >= session.last_seen + self.idle:
+            return "idle"
+        return None
+
+    # ---- asking --------------------------------------------------------------------------------------
+
+    async def of_user(self, user_key: bytes, issuer: str | None = None) -> list[Session]:
+        """The live sessions of a user, the one seen last first. `issuer` None is our own realm."""
+        rows = await self.store.facts([user_key])
+        keys = [fact.name for fact in rows if fact.text == REGISTERED]
+        if not keys:
+            return []
+        facts = await self.store.facts(keys)
+        found = [_from_fact(fact) for fact in facts if fact.name == SEEN]
+        above = [user_key, everyone_key(issuer)]
+        records = await self.store.find([*above, *keys])
+        now = self.clock()
+        alive = [
+            each
+            for each in found
+            if now < each.expires_at
+            and self._over(each, now) is None
+            # Who was seen alive after a cut-off was not hit by it.
+            and not any(
+                record.key in (each.key, *above) and record.refuses((each.key, *above), each.last_seen)
+                for record in records
+            )
+        ]
+        return sorted(_logins(alive, facts), key=lambda each: (-each.last_seen, each.key))
+
+    async def ends_at(self, identity: Identity) -> float:
+        """The moment at which the time of this login will be over if nobody uses it; infinity without time-outs."""
+        if not self.timed or not self.concerns(identity):
+            return float("inf")
+        session = await self._read(identity.login_key)
+        return self._ends(session) if session is not None else float("inf")
+
+    async def about(self, keys: Sequence[bytes]) -> list[Session]:
+        """What is known of these sessions, alive or not."""
+        return [_from_fact(fact) for fact in await self.store.facts(list(keys)) if fact.name == SEEN]
+
+
+def _logins(sessions: Sequence[Session], facts: Sequence[Fact]) -> list[Session]:
+    """One for each login: a cookie and a token that are bound to each other are one device, named by the older."""
+    oldest_first = sorted(sessions, key=lambda each: (each.created_at, each.key))
+    bound: dict[bytes, set[bytes]] = {each.key: {each.key} for each in sessions}
+    for fact in facts:
+        if fact.text.startswith(BOUND) and fact.name in bound and fact.subject in bound:
+            together = bound[fact.subject] | bound[fact.name]
+            bound.update(dict.fromkeys(together, together))
+    logins = []
+    for first in oldest_first:
+        parts = [each for each in oldest_first if each.key in bound[first.key]]
+        if parts[0] is first:
+            latest = max(parts, key=lambda each: each.last_seen)
+            ends = max(each.expires_at for each in parts)
+            logins.append(replace(latest, key=first.key, created_at=first.created_at, expires_at=ends))
+    return logins
+
+
+def _as_text(session: Session) -> str:
+    members: dict[str, Any] = {
+        "created": session.created_at, "expires": session.expires_at,
+        "address": session.address, "agent": session.user_agent,
+    }  # fmt: skip
+    return json.dumps(members, separators=(",", ":"))
+
+
+def _from_fact(fact: Fact) -> Session:
+    members = json.loads(fact.text)
+    return Session(fact.subject, members["created"], fact.at, members["expires"], members["address"], members["agent"])

@@ -1,0 +1,73 @@
+"""WSGI's streamed answers, which end between two parts when their login does.
+
+A thread that waits for the application's next part cannot be woken; whoever is cut ends with the next one.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Iterator
+from typing import Protocol
+
+from .parts import Parts
+from .rules.identity import Identity
+
+_YOUNG_SECONDS = 0.1
+"""A streamed body that is over sooner is no connection that anybody could cut."""
+
+
+class Answer(Protocol):
+    """What is known of the answer."""
+
+    events: bool
+    """Is it an event stream, which can take one more event?"""
+
+
+class StreamedBody:
+    """An application's body of these identities. `answer` knows, once it has started, if it is an event stream."""
+
+    def __init__(
+        self, parts: Parts, identities: tuple[Identity, ...], chunks: Iterable[bytes], *, answer: Answer
+    ) -> None:
+        self.identities = identities
+        self._parts, self._chunks, self._answer = parts, chunks, answer
+        self._iterator: Iterator[bytes] | None = None
+        self._reason: str | None = None
+        self._began, self._watched, self._over = time.monotonic(), False, False
+        ends = [each.expires_at + parts.settings.jwt_leeway for each in identities if each.verified]
+        self._expires_at = min(ends, default=float("inf"))
+
+    def cut(self, reason: str) -> None:
+        """See flows.live.Connection."""
+        self._reason = reason
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        if self._over:
+            raise StopIteration
+        if self._iterator is None:
+            self._iterator = iter(self._chunks)
+        chunk = next(self._iterator)
+        if not self._watched and (self._answer.events or time.monotonic() - self._began >= _YOUNG_SECONDS):
+            self._watched = True
+            self._parts.live.opened(self)
+            self._parts.watcher.wake()
+        if self._reason is None and self._parts.clock() >= self._expires_at:
+            self._reason = "expired"
+        if self._reason is None:
+            return chunk
+        self._over = True
+        if self._answer.events:
+            said = json.dumps({"reason": self._reason})
+            return f"\n\nevent: auth.logout\ndata: {said}\n\n".encode("ascii")
+        raise StopIteration
+
+    def close(self) -> None:
+        """The answer is over; for the server (PEP 3333)."""
+        self._parts.live.closed(self)
+        close = getattr(self._chunks, "close", None)
+        if close is not None:
+            close()
