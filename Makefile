@@ -8,10 +8,12 @@ BENCH ?=
 
 .PHONY: demo demo-flask test check unit random faults bench bench-stores bench-http servers lock clean
 
-$(READY): requirements.lock pyproject.toml
+$(READY): requirements.lock tests/old_starlette.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --upgrade \
+		--target $(VENV)/starlette-0.47 -r tests/old_starlette.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
 	touch $@
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from . import noise, report
+from . import live, noise, report
 from .pair import Effort, Result, Void
 from .suites import growth, http, memory, micro, pauses, propagation, replica, served, sizes, trips
 from .targets import judge, read_targets
@@ -22,7 +22,7 @@ from .targets import judge, read_targets
 USUAL = (micro, growth, served)
 """What `make bench` runs; it needs no servers but our own."""
 SUITES: dict[str, Callable[[Effort], Result]] = {
-    suite.NAME: suite.run for suite in (*USUAL, memory, trips, sizes, replica, propagation, pauses, http)
+    suite.NAME: suite.run for suite in (*USUAL, memory, trips, sizes, replica, propagation, pauses, http, live)
 }
 HERE = Path(__file__).parent
 FULL = Effort(

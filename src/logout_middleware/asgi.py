@@ -38,7 +38,6 @@ from .flows.sessions import Visit
 from .flows.token_requests import tokens_in_body
 from .logout import Logout
 from .paths import below_root
-from .rules.cookies import cookie_names
 from .rules.credentials import read_query, read_subprotocols, without_cookies
 from .rules.http import Request, Response
 from .rules.identity import Identity
@@ -94,7 +93,7 @@ class LogoutMiddleware(Shell[App]):
                 cookie = value
         if (authorization is None and cookie is None) or (self._exempts and self._paths.is_exempt(path)):
             if self._signs_sessions or not plain:
-                send = partial(_sent, self, send, scope, (PASS, self.logout.clock(), False))
+                send = partial(_sent, self, send, scope, (PASS, self.logout.clock(), False), False)
             return await self.app(scope, receive, send)
         outcome: Outcome | None = None
         known = None if repeated else self._seen_alive(authorization, cookie)
@@ -113,7 +112,7 @@ class LogoutMiddleware(Shell[App]):
             identity = decision.identity
         if identity is None:
             if self._signs_sessions or not plain:
-                send = partial(_sent, self, send, scope, (PASS, self.logout.clock(), False))
+                send = partial(_sent, self, send, scope, (PASS, self.logout.clock(), False), False)
             return await self.app(scope, receive, send)
         state = scope.get("state")
         if state is None:
@@ -121,12 +120,12 @@ class LogoutMiddleware(Shell[App]):
         else:
             state["logout"] = identity
         try:
-            await self.app(scope, receive, partial(_sent, self, send, scope, outcome))
+            await self.app(scope, receive, partial(_sent, self, send, scope, outcome, cookie is not None))
         except BaseException as error:
-            if not _left(scope) or not is_ours(error):
+            if not await _left(scope, error):
                 raise
         if BODY in scope:
-            _left(scope)
+            await _left(scope)
 
     async def _carry_out(self, outcome: Outcome, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse, or pass the request on without what is dead in it."""
@@ -135,7 +134,8 @@ class LogoutMiddleware(Shell[App]):
             return await self._answer(await self._refusal(decision, scope), scope, send)
         headers: Headers = [pair for pair in scope["headers"] if pair[0] != b"cookie" or not decision.strip]
         if decision.strip:
-            kept = without_cookies(lines_of(scope, b"cookie"), decision.strip)
+            lines = lines_of(scope, b"cookie")
+            kept = without_cookies(lines, self.logout.identifier.with_pieces(decision.strip, lines))
             headers += [(b"cookie", line.encode("latin-1")) for line in kept]
         if decision.drop_authorization:
             headers = [pair for pair in headers if pair[0] != b"authorization"]
@@ -143,11 +143,11 @@ class LogoutMiddleware(Shell[App]):
         if decision.identity is not None:
             scope["state"] = {**(scope.get("state") or {}), "logout": decision.identity}
         try:
-            await self.app(scope, receive, partial(_sent, self, send, whole, outcome))
+            await self.app(scope, receive, partial(_sent, self, send, whole, outcome, False))
         except BaseException as error:
-            if not _left(whole) or not is_ours(error):
+            if not await _left(whole, error):
                 raise
-        _left(whole)
+        await _left(whole)
 
     async def _refusal(self, decision: Decision, scope: Scope) -> Response:
         assert decision.refusal is not None  # noqa: S101 - said to the type checker: the caller looked
@@ -205,12 +205,12 @@ class LogoutMiddleware(Shell[App]):
 
     def _began(self, scope: Scope, outcome: Outcome | None) -> Began:
         decision, at, is_login = outcome or (PASS, 0.0, False)
-        raw = scope.get("raw_path")
+        raw, service = scope.get("raw_path"), self.logout.service
+        request = self._request(scope, scope["path"], nothing)
         return Began(
             self._identities(scope, outcome), at, raw.decode("latin-1") if raw else quote(scope["path"]),
-            present=tuple(cookie_names(lines_of(scope, b"cookie"))),
-            https=self.logout.service.is_https(self._request(scope, scope["path"], nothing)),
-            delete=decision.delete, is_login=is_login,
+            cookies=tuple(lines_of(scope, b"cookie")), https=service.is_https(request),
+            delete=decision.delete, is_login=is_login, visit=service.visit(request, scope["path"]),
         )  # fmt: skip
 
     async def _with_cookies(self, send: Send, scope: Scope, outcome: Outcome | None, message: Message) -> None:
@@ -270,9 +270,11 @@ class LogoutMiddleware(Shell[App]):
         live_loop.opened(socket)
         try:
             await self.app(scope, socket.receive, socket.send)
+            await socket.farewell()
         except BaseException as error:
             if not socket.ended or not is_ours(error):
                 raise
+            await socket.farewell()
         finally:
             socket.close()
 
@@ -287,7 +289,7 @@ class LogoutMiddleware(Shell[App]):
 
 
 def _sent(
-    shell: LogoutMiddleware, send: Send, scope: Scope, outcome: Outcome | None, message: Message
+    shell: LogoutMiddleware, send: Send, scope: Scope, outcome: Outcome | None, by_cookie: bool, message: Message
 ) -> Awaitable[None]:
     """Forward one message of an answer. Most pass at once: this is no coroutine, it hands on the server's."""
     kind = message["type"]
@@ -305,8 +307,13 @@ def _sent(
             size = len(name)
             if size == 10 and name.lower() == b"set-cookie":
                 watched = True
-            elif size == 12 and value.startswith(b"text/event-stream") and name.lower() == b"content-type":
-                scope[EVENTS] = "content-encoding" not in {bytes(each).decode("latin-1").lower() for each, _ in headers}
+            elif size == 12 and value.startswith((b"text/html", b"text/event-stream")):
+                if name.lower() != b"content-type":
+                    continue
+                if value.startswith(b"text/event"):
+                    scope[EVENTS] = not any(bytes(each).lower() == b"content-encoding" for each, _ in headers)
+                elif by_cookie and not any(_is_for_all(*pair) for pair in headers):
+                    message = {**message, "headers": [*headers, (b"cache-control", b"no-store")]}
         if watched:
             return shell._with_cookies(send, scope, outcome, message)
     return send(message)
@@ -342,6 +349,11 @@ class _TokenAnswer:
         return start
 
 
+def _is_for_all(name: bytes, value: bytes) -> bool:
+    """Does this field say already who may keep the answer: nobody, or everybody? (RFC 9111 5.2.2)"""
+    return len(name) == 13 and name.lower() == b"cache-control" and (b"no-store" in value or b"public" in value)
+
+
 def _is_json(start: Message) -> bool:
     fields = {bytes(name).lower(): bytes(value) for name, value in start.get("headers") or ()}
     kind = fields.get(b"content-type", b"").partition(b";")[0].strip().lower()
@@ -349,13 +361,16 @@ def _is_json(start: Message) -> bool:
     return plain and (kind == b"application/json" or kind.endswith(b"+json"))
 
 
-def _left(scope: Scope) -> bool:
-    """The application is done with this scope: nothing is open any more; was its answer cut?"""
-    body = scope.get(BODY)
+async def _left(scope: Scope, error: BaseException | None = None) -> bool:
+    """The application is done with this scope: nothing is open any more. Was it a cut that made it raise this error?"""
+    body: Body | None = scope.get(BODY)
     if body is None:
         return False
     body.close()
-    return bool(body.ended)
+    if not body.ended or (error is not None and not is_ours(error)):
+        return False
+    await body.farewell()
+    return True
 
 
 class LogoutEndpoints:

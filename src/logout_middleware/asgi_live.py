@@ -10,7 +10,8 @@ import asyncio
 import contextlib
 import json
 from collections import deque
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Generator, MutableMapping
+from functools import partial
 from typing import Any
 
 from .errors import StoreError
@@ -28,6 +29,8 @@ _YOUNG_SECONDS = 0.1
 """A streamed body that is over sooner is no connection that anybody could cut."""
 _LONGEST_TIMER_SECONDS = 86400.0
 _RETRY_SECONDS = 1.0
+_FAREWELL_SECONDS = 1.0
+"""So long a cut connection waits for a client that does not answer the close."""
 
 
 class ClientLeft(OSError):
@@ -64,13 +67,15 @@ class LiveLoop:
             connection, reason = self._doomed.popleft()
             if not connection.ended:
                 connection.ended = True
-                self.start(connection.say_goodbye(reason))
+                connection.goodbye = self.start(connection.say_goodbye(reason))
+                connection.wake()
 
-    def start(self, work: Any) -> None:
+    def start(self, work: Any) -> asyncio.Task[None]:
         """Run this coroutine beside what waits for it."""
-        task = self.loop.create_task(work)
+        task: asyncio.Task[None] = self.loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     # ---- streamed bodies -----------------------------------------------------------------------------
 
@@ -127,6 +132,7 @@ class Open:
         self.identities = identities
         self.ended = self.over = False
         self.timer: asyncio.TimerHandle | None = None
+        self.goodbye: asyncio.Task[None] | None = None
         leeway = live_loop.parts.settings.jwt_leeway
         ends = [each.expires_at + leeway for each in identities if each.verified]
         self.expires_at = min(ends, default=float("inf"))
@@ -143,6 +149,14 @@ class Open:
             self.timer.cancel()
         self._live_loop.parts.live.closed(self)
 
+    def wake(self) -> None:
+        """Have the application, if it waits for the client, see that it left."""
+
+    async def farewell(self) -> None:
+        """Return when the client was told, or cannot be: a server drops what an application leaves behind."""
+        if self.goodbye is not None:
+            await asyncio.wait([self.goodbye], timeout=_FAREWELL_SECONDS)
+
     async def say_goodbye(self, reason: str) -> None:
         """Tell the client, and end it. Nothing that a server raises then matters to anybody."""
         with contextlib.suppress(Exception):
@@ -157,15 +171,23 @@ class Socket(Open):
 
     def __init__(self, live_loop: LiveLoop, identities: tuple[Identity, ...], receive: Receive, send: Send) -> None:
         super().__init__(live_loop, identities, send)
-        self._receive = receive
+        self.server_receive = receive
+        self.waits_for: Any = None
 
     async def receive(self) -> Message:
         """The server's, until the cut: what the client sends after it does not arrive."""
-        message = await self._receive() if not self.ended else self._gone()
-        return self._gone() if self.ended else message
+        message: Message = self.gone() if self.ended else await _Waiting(self)
+        return self.gone() if self.ended else message
+
+    def wake(self) -> None:
+        """See Open.wake. Some servers never say that a client left which does not answer the close."""
+        # What the server waits for by itself; a task around each `receive` would cost more than the message.
+        if self.waits_for is not None:
+            self.waits_for.cancel()
 
     @staticmethod
-    def _gone() -> Message:
+    def gone() -> Message:
+        """What an application hears of a client that left."""
         return {"type": "websocket.disconnect", "code": CLOSED, "reason": "logged out"}
 
     async def send(self, message: Message) -> None:
@@ -177,6 +199,39 @@ class Socket(Open):
     async def _goodbye(self, reason: str) -> None:
         text = "expired" if reason == "expired" else "logged out"
         await self._send({"type": "websocket.close", "code": CLOSED, "reason": text})
+
+
+class _Waiting:
+    """Awaits the server's `receive` for a socket, and notes what that waits for, so that a cut can end it."""
+
+    def __init__(self, socket: Socket) -> None:
+        self._socket = socket
+
+    def __await__(self) -> Generator[Any, Any, Message]:
+        # What `yield from` does, with a look at what is yielded.
+        socket, inner = self._socket, self._socket.server_receive().__await__()
+        resume: Callable[[], Any] = partial(next, inner)
+        try:
+            while True:
+                socket.waits_for = waits_for = resume()
+                try:
+                    value = yield waits_for
+                except asyncio.CancelledError as error:
+                    task = asyncio.current_task()
+                    if socket.ended and not (task and task.cancelling()):
+                        with contextlib.suppress(asyncio.CancelledError, StopIteration):
+                            inner.throw(error)
+                        return Socket.gone()
+                    resume = partial(inner.throw, error)
+                except BaseException as error:  # noqa: BLE001 - it is handed on
+                    resume = partial(inner.throw, error)
+                else:
+                    resume = partial(inner.send, value)
+        except StopIteration as finished:
+            message: Message = finished.value
+            return message
+        finally:
+            socket.waits_for = None
 
 
 class Body(Open):

@@ -39,14 +39,14 @@ class Watcher:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._pid = 0
-        self._stopped = False
+        self._stop = threading.Event()
 
     def wake(self) -> None:
         """Have it watching; for whoever opened a connection."""
         if self._thread is not None and self._pid == os.getpid():
             return
         with self._lock:
-            if self._stopped or (self._thread is not None and self._pid == os.getpid()):
+            if self._stop.is_set() or (self._thread is not None and self._pid == os.getpid()):
                 return
             thread = threading.Thread(target=self._watch, name="logout-middleware-watch", daemon=True)
             # No thread to be had, or the process is ending: then the connections are, too.
@@ -56,7 +56,7 @@ class Watcher:
 
     def stop(self) -> None:
         """End it soon."""
-        self._stopped = True
+        self._stop.set()
 
     def join(self, seconds: float = 2.0) -> None:
         """Wait until it has closed its store; not for long, should that hang."""
@@ -69,7 +69,7 @@ class Watcher:
         cursor: Any = NOW
         busy_at, told = time.monotonic(), False
         try:
-            while not self._stopped:
+            while not self._stop.is_set():
                 now = time.monotonic()
                 if len(self._live):
                     busy_at = now
@@ -83,12 +83,14 @@ class Watcher:
                 except FeedGap:
                     cursor = NOW
                 except LogoutError as error:
+                    if self._stop.is_set():
+                        return
                     cursor = NOW
                     if not told:
                         told = True
                         _log.warning("open connections cannot be watched over while the store is away: %s", error)
                     self._look_up_in_journal(store)
-                    time.sleep(_PAUSE_SECONDS)
+                    self._stop.wait(_PAUSE_SECONDS)
         finally:
             if store is not None and store is not self._shared:
                 with contextlib.suppress(LogoutError):

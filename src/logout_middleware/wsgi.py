@@ -24,7 +24,6 @@ from .flows.sessions import Visit
 from .flows.token_requests import tokens_in_body
 from .logout import BlockingLogout
 from .rules import proxies
-from .rules.cookies import cookie_names
 from .rules.credentials import without_cookies
 from .rules.http import MAX_BODY, Request, Response
 from .rules.identity import Identity
@@ -85,7 +84,7 @@ class LogoutMiddleware(Shell[App]):
                 start_response = _Answer(self, environ, self._anonymous(), start_response).start
             return self.app(environ, start_response)
         environ[IDENTITY] = identity
-        answer = _Answer(self, environ, outcome, start_response)
+        answer = _Answer(self, environ, outcome, start_response, by_cookie=cookie is not None)
         return answer.body(self.app(environ, answer.start))
 
     def _anonymous(self) -> Outcome:
@@ -115,7 +114,8 @@ class LogoutMiddleware(Shell[App]):
             return self._answer(refusal, environ, start_response)
         whole, environ = environ, dict(environ)
         if decision.strip:
-            kept = without_cookies([environ.pop("HTTP_COOKIE", "")], decision.strip)
+            lines = [environ.pop("HTTP_COOKIE", "")]
+            kept = without_cookies(lines, self.logout.identifier.with_pieces(decision.strip, lines))
             if kept:
                 environ["HTTP_COOKIE"] = kept[0]
         if decision.drop_authorization:
@@ -176,9 +176,11 @@ class _Answer:
     events = _has_length = False
 
     def __init__(
-        self, shell: LogoutMiddleware, environ: Environ, outcome: Outcome | None, start_response: StartResponse
-    ) -> None:
+        self, shell: LogoutMiddleware, environ: Environ, outcome: Outcome | None, start_response: StartResponse,
+        *, by_cookie: bool = False,
+    ) -> None:  # fmt: skip
         self._shell, self._environ, self._outcome, self._start = shell, environ, outcome, start_response
+        self._by_cookie = by_cookie
 
     def start(self, status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
         """The server's `start_response`, with the fields as they may leave."""
@@ -187,8 +189,13 @@ class _Answer:
             size = len(name)
             if size == 10 and name.lower() == "set-cookie":
                 watched = True
-            elif size == 12 and value.startswith("text/event-stream") and name.lower() == "content-type":
-                self.events = "content-encoding" not in {each.lower() for each, _ in headers}
+            elif size == 12 and value.startswith(("text/html", "text/event-stream")):
+                if name.lower() != "content-type":
+                    continue
+                if value.startswith("text/event"):
+                    self.events = "content-encoding" not in {each.lower() for each, _ in headers}
+                elif self._by_cookie and not any(_is_for_all(*pair) for pair in headers):
+                    headers = [*headers, ("Cache-Control", "no-store")]
             elif size == 14 and name.lower() == "content-length":
                 self._has_length = True
         if watched:
@@ -217,11 +224,12 @@ class _Answer:
         """How the request began."""
         decision, at, is_login = self._outcome or (PASS, 0.0, False)
         logout, environ = self._shell.logout, self._environ
-        request = make_request(environ, environ.get("PATH_INFO", ""), logout.settings.trusted_proxies)
+        path = environ.get("PATH_INFO", "")
+        request = make_request(environ, path, logout.settings.trusted_proxies)
         return Began(
             self._identities(), at, quote(request.path, encoding="latin-1"),
-            present=tuple(cookie_names(request.header_lines("cookie"))), https=logout.service.is_https(request),
-            delete=decision.delete, is_login=is_login,
+            cookies=tuple(request.header_lines("cookie")), https=logout.service.is_https(request),
+            delete=decision.delete, is_login=is_login, visit=logout.service.visit(request, path),
         )  # fmt: skip
 
 
@@ -280,6 +288,11 @@ class _Joined:
         close = getattr(self._whole, "close", None)
         if close is not None:
             close()
+
+
+def _is_for_all(name: str, value: str) -> bool:
+    """Does this field say already who may keep the answer: nobody, or everybody? (RFC 9111 5.2.2)"""
+    return len(name) == 13 and name.lower() == "cache-control" and ("no-store" in value or "public" in value)
 
 
 def _is_json(headers: list[tuple[str, str]]) -> bool:

@@ -9,12 +9,12 @@ cookies are deleted.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from ..errors import Refused, StoreError
 from ..events import LogoutEvent
-from ..rules.cookies import GuardedCookie, with_deletions
+from ..rules.cookies import GuardedCookie, cookie_names, with_deletions
 from ..rules.credentials import Credential
 from ..rules.http import MAX_BODY, parse_json_object
 from ..rules.identity import Identity
@@ -24,9 +24,11 @@ from .guard import Guard
 from .identify import Identifier
 from .learned_cookies import LearnedCookies
 from .logout import Logouts
+from .sessions import Visit
 from .stable_session import StableSessions
 
 Headers = list[tuple[str, str]]
+_NONE: Mapping[str, Identity] = {}
 MAX_TOKEN_ANSWER = MAX_BODY
 LATE = "late_answer"
 """The reason of what an answer handed out that was under way while its login was ended."""
@@ -36,17 +38,18 @@ LATE = "late_answer"
 class Began:
     """How a request began: with these live identities, at this moment, to this path as the browser wrote it.
 
-    `present`: the names of its cookies. `https`: as the browser sees it. `delete`: guarded cookies that were dead
-    already. `is_login`: a path of TOKEN_RESPONSES.
+    `cookies`: its Cookie fields. `https`: as the browser sees it. `delete`: guarded cookies that were dead already.
+    `is_login`: a path of TOKEN_RESPONSES. `visit`: who asks.
     """
 
     identities: tuple[Identity, ...]
     at: float
     path: str
-    present: tuple[str, ...] = ()
+    cookies: tuple[str, ...] = ()
     https: bool = False
     delete: tuple[str, ...] = ()
     is_login: bool = False
+    visit: Visit = field(default_factory=Visit)
 
 
 class Answers:
@@ -83,12 +86,13 @@ class Answers:
             before = {each.login_key for each in began.identities}
             new = [found for _, found in set_anew if found is not None and found.login_key not in before]
             if new:
-                await self._welcome(new, began)
+                named = {_name_of(line): found for line, found in set_anew if found is not None}
+                await self._welcome(new, began, named)
         return with_deletions(headers, await self.deletions(began)) if began.delete else headers
 
     async def deletions(self, began: Began) -> list[str]:
         """Set-Cookie values for the cookies that were dead when the request began."""
-        return await self._learned.deletions(began.delete, began.present, https=began.https)
+        return await self._learned.deletions(began.delete, cookie_names(began.cookies), https=began.https)
 
     async def _without_late(
         self,
@@ -110,10 +114,23 @@ class Answers:
         late = [line for line, found in set_anew if not stays(found)]
         names = {self._learned.guarded_name(_name_of(line)) for line in late} | set(began.delete)
         kept = [(name, value) for name, value in headers if name.lower() != "set-cookie" or value not in late]
+        if await self._logged_in_anew(dead):
+            return kept  # The deletion could arrive after the new login's cookie, and take that away.
+        present = [*cookie_names(began.cookies), *map(_name_of, late)]
         deletions = await self._learned.deletions(
-            [name for name in names if name is not None], [*began.present, *map(_name_of, late)], https=began.https
+            [name for name in names if name is not None], present, https=began.https
         )
         return with_deletions(kept, deletions)
+
+    async def _logged_in_anew(self, dead: Collection[Identity]) -> bool:
+        """Has a user of these a login that is younger than the dead one, perhaps in the same browser?"""
+        registry = self._guard.registry
+        for each in dead if registry is not None else ():
+            with contextlib.suppress(StoreError):
+                sessions = await registry.of_user(each.user_key, each.issuer) if registry and each.user_key else []
+                if any(session.created_at > (each.issued_at or 0.0) for session in sessions):
+                    return True
+        return False
 
     async def _identity(self, line: str, began: Began) -> Identity | None:
         """Whom a Set-Cookie value stands for; None for a deletion, and for what only its pieces together say."""
@@ -160,10 +177,14 @@ class Answers:
             before = {each.own_key for each in began.identities}
             await self._welcome([each for each in issued if each.own_key not in before], began)
 
-    async def _welcome(self, issued: Sequence[Identity], began: Began) -> None:
-        """Bind and mark what was issued, or end it if its login ended meanwhile. A store that is away is no failure."""
+    async def _welcome(self, issued: Sequence[Identity], began: Began, cookies: Mapping[str, Identity] = _NONE) -> None:
+        """Bind and mark what was issued, or end it if its login ended meanwhile. A store that is away is no failure.
+
+        `cookies`: those of it that are cookies, by name.
+        """
         now = self._logouts.clock()
         with contextlib.suppress(StoreError):
+            await self._note_replaced(cookies, began, now)
             # First this, then the question: a logout that is under way finds the binding, or we find the logout.
             await self._logouts.bindings.bind([*began.identities, *issued], now)
             dead = await self._guard.died(began.identities) if began.identities else ()
@@ -171,6 +192,26 @@ class Answers:
                 await self._condemn(issued, dead, began, now)
             else:
                 await self._mark(issued, began, now)
+                await self._register(issued, began)
+
+    async def _note_replaced(self, cookies: Mapping[str, Identity], began: Began, now: float) -> None:
+        """An opaque cookie that gets another value is the same login (`Bindings.replaced`)."""
+        if not any(not each.verified for each in cookies.values()) or all(each.verified for each in began.identities):
+            return
+        alive = {each.own_key for each in began.identities}
+        for each in await self._identifier.headers((), began.cookies):
+            old, new = each.identity, cookies.get(each.credential.name)
+            if old is None or new is None or old.verified or new.verified or old.own_key not in alive:
+                continue
+            if new.own_key != old.own_key:
+                await self._logouts.bindings.replaced(old, new, now)
+
+    async def _register(self, issued: Sequence[Identity], began: Began) -> None:
+        """A new login is in the registry from its first moment."""
+        registry = self._guard.registry
+        for each in issued:
+            if registry is not None and each.session_key is not None:
+                await registry.register(each, began.visit)
 
     async def _condemn(self, issued: Sequence[Identity], dead: Collection[Identity], began: Began, now: float) -> None:
         """What was issued by a login that is dead by now is dead, too; a session of its own is another login."""

@@ -16,6 +16,7 @@ from ..rules.revocation import forgettable_after
 from ..stores import Fact, Store
 
 BOUND = "bound "
+REPLACED_SECONDS = 120.0
 _REMEMBERED = 16_384
 _MOST_MEMBERS = 2000
 """A login of more parts is cut off here; it is a bug of the application, or an attack on the store."""
@@ -60,6 +61,16 @@ class Bindings:
                 self._bound.popitem(last=False)
         return news
 
+    async def replaced(self, old: Identity, new: Identity, now: float) -> None:
+        """Remember for a moment that the application gave this browser another value of an opaque cookie.
+
+        A logout that was sent with the old one, before the new one arrived, ends the new one as well. One way, and not
+        for long: whoever planted the old value in a browser must not be able to log out who logs in with it later.
+        """
+        until = now + REPLACED_SECONDS
+        if self.enabled:
+            await self.store.learn([Fact(old.own_key, new.own_key, now, until, f"{BOUND}{self._end(new, now):.0f}")])
+
     def _both_ways(self, one: Identity, other: Identity, now: float) -> list[Fact]:
         """As long as the longer-lived of them may live."""
         ends = [self._end(each, now) for each in (one, other)]
@@ -72,7 +83,7 @@ class Bindings:
         # A session lives on in tokens that are not minted yet.
         if identity.session_key is not None:
             return self.lasting(now)
-        return min(forgettable_after(max(identity.expires_at, now)), self.lasting(now))
+        return forgettable_after(max(min(identity.expires_at, self.lasting(now)), now))
 
     async def members(self, keys: Sequence[bytes], now: float) -> list[bytes]:
         """The keys that are bound to these, directly or through others, and may still be alive; not these themselves.

@@ -13,8 +13,9 @@ from ..rules.credentials import (
     Ambiguous,
     Credential,
     Unreadable,
+    pieces_of,
     read_authorization,
-    read_cookie,
+    read_pieces,
 )
 from ..rules.identity import Identity, IdentityPolicy, identify_cookie, identify_jwt, identify_token
 
@@ -54,10 +55,15 @@ class Identifier:
         if bearer is not None:
             found.append(await self.token(bearer))
         for guarded in self.cookies if cookie else ():
-            held = read_cookie(cookie, guarded.name)
+            held = read_pieces(cookie, guarded.name)
             if held is not None:
                 found.append(await self.cookie(held, guarded))
         return found
+
+    def with_pieces(self, names: Sequence[str], lines: Sequence[str]) -> list[str]:
+        """These guarded cookies and their pieces in these Cookie fields; what is guarded by itself is no piece."""
+        guarded = {each.name for each in self.cookies}
+        return [*names, *(piece for name in names for piece in pieces_of(lines, name) if piece not in guarded)]
 
     async def token(self, credential: Credential | Ambiguous) -> Presented:
         """A bearer, query or body token."""

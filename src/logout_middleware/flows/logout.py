@@ -87,6 +87,12 @@ class Logouts:
         try:
             if revocations or again:
                 outcome = await self.store.add([*again, *revocations])
+            # A cut-off at "now" was written a moment later: what was issued in between, by an answer that was under
+            # way, is of before the logout, too. From here on such an answer finds the record.
+            late = [each for each in revocations if event.time <= each.before <= event.time + self.leeway]
+            moved = self.clock() - event.time
+            if late and moved > 0:
+                outcome = await self.store.add([replace(each, before=each.before + moved) for each in late])
         except StoreError as error:
             await self.events.emit(replace(event, kind="store_failed", outcome="failed", keys=keys, detail=str(error)))
             raise
@@ -114,7 +120,7 @@ class Logouts:
         now = self.clock()
         known = await self.known(_without_servers(identities))
         # A logout that got half-way is repeated with a credential that is dead by now: it still finds the others.
-        roots = [each.login_key for each in known.identities if each.verified] if bound else []
+        roots = [each.login_key for each in known.identities] if bound else []
         members = await self._members(roots, now)
         plan = self.plan(known.live, scope=scope, bound=bound, reason=reason, now=now, members=members)
         event = LogoutEvent(

@@ -125,6 +125,11 @@ class Sessions:
         await self._note(identity, visit, session, now)
         return True
 
+    async def register(self, identity: Identity, visit: Visit) -> None:
+        """Know of a login from its first moment; its first request will say more of it."""
+        if self.due_at(identity) < float("inf") and await self.seen(identity, visit):
+            self._due.pop(identity.login_key, None)
+
     async def _note(self, identity: Identity, visit: Visit, session: Session | None, now: float) -> None:
         created = session.created_at if session else min(now, identity.issued_at or now)
         ends = max(identity.expires_at, session.expires_at if session else 0.0)
@@ -229,9 +234,10 @@ def _logins(sessions: Sequence[Session], facts: Sequence[Fact]) -> list[Session]
 
 
 def _as_text(session: Session) -> str:
+    # Of two notes of one moment the one that says more is the larger text, and wins (merge_facts).
     members: dict[str, Any] = {
         "created": session.created_at, "expires": session.expires_at,
-        "address": session.address, "agent": session.user_agent,
+        "address": session.address or "", "agent": session.user_agent or "",
     }  # fmt: skip
     return json.dumps(members, separators=(",", ":"))
 

@@ -119,8 +119,53 @@ def read_cookie(lines: Sequence[str], name: str) -> Credential | Ambiguous | Non
     return Credential("cookie", name, text) if text else None
 
 
+_PIECE = re.compile(r"(\.|__?|C)([0-9]{1,9})")
+_ANNOUNCED = re.compile(r"chunks-[0-9]+")
+_MOST_PIECES = 50
+
+
 def _is_plain(text: str) -> bool:
     return all("\x21" <= character <= "\x7e" for character in text)
+
+
+def read_pieces(lines: Sequence[str], name: str) -> Credential | Ambiguous | None:
+    """The guarded cookie of this name that was cut into pieces because it is long, put together; None if there is none.
+
+    `session.0`, `session_0` or `session__0` and on, or what `session=chunks-2` announces as `sessionC1` and on. What
+    could be put together in another way is ambiguous. `session_1` alone is a cookie of somebody else.
+    """
+    whole = read_cookie(lines, name)
+    announced = isinstance(whole, Credential) and _ANNOUNCED.fullmatch(whole.text)
+    if whole is not None and not announced:
+        return whole
+    by_mark: dict[str, list[str]] = {}
+    for piece in pieces_of(lines, name):
+        match = _PIECE.fullmatch(piece, len(name))
+        if match is not None and (match[1] == "C") == bool(announced):
+            by_mark.setdefault(match[1], []).append(match[2])
+    for mark, numbers in sorted(by_mark.items()):
+        first = 1 if mark == "C" else 0
+        wanted = [str(number) for number in range(first, first + len(numbers))]
+        if mark.startswith("_") and "0" not in map(str, map(int, numbers)):
+            continue
+        if sorted(numbers, key=int) != wanted:
+            return Ambiguous("cookie", name, f"the pieces of the cookie {name!r} can be put together in several ways")
+        read = [read_cookie(lines, f"{name}{mark}{number}") for number in wanted]
+        texts = [each.text for each in read if isinstance(each, Credential)]
+        if len(texts) < len(wanted) or len(texts) > _MOST_PIECES:
+            return Ambiguous("cookie", name, f"a piece of the cookie {name!r} can be read in more than one way")
+        return Credential("cookie", name, "".join(texts))
+    if announced:
+        return Ambiguous("cookie", name, f"the cookie {name!r} announces pieces that are not there")
+    return None
+
+
+def pieces_of(lines: Sequence[str], name: str) -> list[str]:
+    """The names in these Cookie fields that somebody could take for pieces of this cookie."""
+    if not any(name in line for line in lines):
+        return []
+    written = (pair.partition("=")[0].strip(" \t") for line in lines for pair in re.split("[;,]", line))
+    return [each for each in written if each.startswith(name) and _PIECE.fullmatch(each, len(name))]
 
 
 def without_cookies(lines: Sequence[str], names: Sequence[str]) -> list[str]:
