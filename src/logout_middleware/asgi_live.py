@@ -208,30 +208,36 @@ class _Waiting:
         self._socket = socket
 
     def __await__(self) -> Generator[Any, Any, Message]:
-        # What `yield from` does, with a look at what is yielded.
-        socket, inner = self._socket, self._socket.server_receive().__await__()
+        # What `yield from` does (PEP 380), with a look at what is yielded.
+        socket, inner = self._socket, iter(self._socket.server_receive().__await__())
         resume: Callable[[], Any] = partial(next, inner)
         try:
             while True:
                 socket.waits_for = waits_for = resume()
                 try:
                     value = yield waits_for
-                except asyncio.CancelledError as error:
-                    task = asyncio.current_task()
-                    if socket.ended and not (task and task.cancelling()):
-                        with contextlib.suppress(asyncio.CancelledError, StopIteration):
-                            inner.throw(error)
+                except BaseException as error:
+                    throw = getattr(inner, "throw", None)  # some servers' awaitables are no generators
+                    if self._is_cut(error):
+                        if throw is not None:
+                            with contextlib.suppress(asyncio.CancelledError, StopIteration):
+                                throw(error)
                         return Socket.gone()
-                    resume = partial(inner.throw, error)
-                except BaseException as error:  # noqa: BLE001 - it is handed on
-                    resume = partial(inner.throw, error)
+                    if throw is None:
+                        raise
+                    resume = partial(throw, error)
                 else:
-                    resume = partial(inner.send, value)
+                    resume = partial(next, inner) if value is None else partial(inner.send, value)
         except StopIteration as finished:
             message: Message = finished.value
             return message
         finally:
             socket.waits_for = None
+
+    def _is_cut(self, error: BaseException) -> bool:
+        """Did we end the waiting, and not somebody who cancels the task?"""
+        task = asyncio.current_task()
+        return isinstance(error, asyncio.CancelledError) and self._socket.ended and not (task and task.cancelling())
 
 
 class Body(Open):

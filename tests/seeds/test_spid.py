@@ -8,7 +8,7 @@ from urllib.parse import quote, urlencode
 
 import pytest
 
-from tests.client import ALL, BuildSite, Site
+from tests.client import ALL, OWN_LINK, OWN_PAGE, BuildSite, Site
 
 BYE = "https://shop.example/bye"
 BYE_WITH_QUERY = "https://shop.example/bye?a=1&b=%C3%A6"
@@ -28,6 +28,47 @@ def http(site: BuildSite) -> Site:
 def address(**query: str) -> str:
     """The logout address with these parameters, URL-encoded as the seed demands."""
     return "/logout?" + urlencode(query)
+
+
+@pytest.mark.parametrize("sid", [True, False])
+def test_SP_2_logout_ends_the_session_that_the_cookie_names(http: Site, sid: bool) -> None:
+    """What the JavaScript client calls: no token, no id, the browser's cookie says whose session it is."""
+    here, there, bob = http.login("ann", sid=sid), http.login("ann", sid=sid), http.login("bob", sid=sid)
+
+    answer = http.post("/logout", cookie=here.cookie, headers=OWN_PAGE)
+
+    assert answer.status == 200
+    assert answer.json["revoked"] == {"tokens": 1, "sessions": 0, "connections": 0}
+    assert answer.deleted >= {"session"}
+    assert http.me(cookie=here.cookie) is None
+    assert [http.alive(each) for each in (there, bob)] == [ALL, ALL]
+
+
+@pytest.mark.parametrize("cookies", ["session:starlette", "session:flask", "session:auto", "session:opaque"])
+def test_SP_2_by_default_the_session_ends_with_whatever_belongs_to_it(
+    site: BuildSite, shell: str, cookies: str
+) -> None:
+    """On every worker, however the cookie is configured; a cookie that nobody can verify ends itself."""
+    readable = cookies != ("session:flask" if shell == "asgi" else "session:starlette") and cookies != "session:opaque"
+    workers = [site(cookies=cookies) for _ in range(2)]
+    here, there = workers[0].login("ann"), workers[0].login("ann")
+    assert [http.me(cookie=here.cookie) for http in workers] == ["ann", "ann"]
+
+    answer = workers[0].post("/auth/logout", cookie=here.cookie, headers=OWN_PAGE)
+
+    assert (answer.status, answer.deleted) == (200, {"session"})
+    assert [http.alive(here) for http in workers] == [set() if readable else {"access", "refresh"}] * 2
+    assert [http.alive(there) for http in workers] == [ALL, ALL]
+
+
+def test_SP_2_another_sites_page_cannot_do_it(http: Site) -> None:
+    """The cookie travels with its request; the session stays."""
+    ann = http.login("ann")
+
+    answer = http.post("/logout", cookie=ann.cookie, headers={"Sec-Fetch-Site": "cross-site"})
+
+    assert (answer.status, answer.all("set-cookie")) == (403, [])
+    assert http.alive(ann) == ALL
 
 
 def test_SP_6_get_logout_deletes_the_session_of_the_cookie(http: Site) -> None:
@@ -251,6 +292,61 @@ def test_SP_19_a_token_of_the_application_itself_is_never_touched(
 
     assert answer.status == 200
     assert http.me(token=server_token) == "shop"
+
+
+SERVER_TOKENS = {
+    "its subject is the client": {"sub": "shop", "client_id": "shop"},
+    "it has no subject": {"sub": None, "client_id": "shop"},
+    "as Auth0 names it": {"sub": "shop@clients", "azp": "shop"},
+}
+
+
+@pytest.mark.parametrize("form", SERVER_TOKENS)
+@pytest.mark.parametrize("path", ["/auth/logout", "/auth/logout/all", "GET"])
+@pytest.mark.parametrize("settings", [{"preset": "spid", "clients": json.dumps(CLIENTS)}, {}])
+def test_SP_19_beside_a_users_cookie_it_stays_usable(
+    site: BuildSite, settings: dict[str, str], path: str, form: str
+) -> None:
+    """A server calls for its user, with its own token and his cookie: it is his logout."""
+    http = site(**settings)
+    ann, server_token = http.login("ann"), http.issuer.mint(**{"user": "", **SERVER_TOKENS[form]})
+    assert http.get("/me", token=server_token, cookie=ann.cookie).status == 200
+
+    if path == "GET":
+        answer = http.get("/auth/logout?client_id=shop", token=server_token, cookie=ann.cookie, headers=OWN_LINK)
+    else:
+        answer = http.post(path, token=server_token, cookie=ann.cookie, headers=OWN_PAGE)
+
+    assert answer.status == (303 if path == "GET" else 200)
+    assert http.me(cookie=ann.cookie) is None
+    assert http.get("/me", token=server_token).status == 200
+
+
+@pytest.mark.parametrize("form", SERVER_TOKENS)
+@pytest.mark.parametrize("door", ["POST", "revoke_token"])
+def test_SP_19_alone_it_can_be_revoked(site: BuildSite, door: str, form: str) -> None:
+    """Whoever holds it may end it; the client's other tokens and every user go on."""
+    http = site()
+    ann = http.login("ann")
+    leaked, other = (http.issuer.mint(**{"user": "", **SERVER_TOKENS[form]}) for _ in range(2))
+
+    if door == "POST":
+        assert http.post("/auth/logout", token=leaked).status == 200
+    else:
+        http.call("revoke_token", leaked)
+
+    assert [http.get("/me", token=each).status for each in (leaked, other)] == [401, 200]
+    assert http.alive(ann) == ALL
+
+
+def test_SP_19_a_users_token_that_names_its_client_is_the_users(http: Site) -> None:
+    """`client_id` alone makes no server token: this one has a person as its subject."""
+    ann = http.login("ann")
+    token = http.issuer.mint("ann", client_id="shop", sid=ann.sid)
+
+    http.post("/auth/logout", token=token, cookie=ann.cookie, headers=OWN_PAGE)
+
+    assert (http.me(token=token), http.me(cookie=ann.cookie)) == (None, None)
 
 
 @pytest.mark.parametrize("settings", [{"preset": "spid", "clients": json.dumps(CLIENTS)}, {}])

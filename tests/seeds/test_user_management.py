@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
 
-from tests.client import ALL, OWN_PAGE, Answer, BuildSite, Site
+from logout_middleware import LogoutEvent
+from tests.client import ALL, OWN_PAGE, Answer, BuildSite, Device, Site
+
+from .connections import open_connections
 
 WINDOW = 300.0
 
@@ -53,6 +57,24 @@ def test_UM_3_the_session_ends(http: Site) -> None:
     http.post("/logout", token=ann.access)
 
     assert http.me(cookie=ann.cookie) is None
+
+
+@pytest.mark.parametrize("sid", [True, False])
+@pytest.mark.parametrize("presented", ["access", "refresh", "cookie"])
+def test_UM_3_the_session_ends_whatever_of_it_is_presented(site: BuildSite, presented: str, sid: bool) -> None:
+    """By default as well, where the scope is this device: all of it on every worker, and no other device."""
+    here, there = site(), site()
+    ann, other = here.login("ann", sid=sid), here.login("ann", sid=sid)
+    assert [there.alive(each) for each in (ann, other)] == [ALL, ALL]
+
+    if presented == "cookie":
+        answer = here.post("/auth/logout", cookie=ann.cookie, headers=OWN_PAGE)
+    else:
+        answer = here.post("/auth/logout", token={"access": ann.access, "refresh": ann.refresh}[presented])
+
+    assert answer.status == 200
+    assert [http.alive(ann) for http in (here, there)] == [set(), set()]
+    assert [http.alive(other) for http in (here, there)] == [ALL, ALL]
 
 
 def test_UM_4_no_token_can_be_used_after_logout(http: Site) -> None:
@@ -138,6 +160,135 @@ def test_UM_15_suspicious_activity_logs_out_and_is_on_record(
     assert http.alive(ann) == set()
 
 
+def test_UM_16_an_account_that_is_compromised_is_logged_out_everywhere(
+    http: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Every device, with its reason on record; other users go on, and the user can log in anew."""
+    phone, laptop, bob = http.login("ann"), http.login("ann", sid=False), http.login("bob")
+    assert [http.alive(each) for each in (phone, laptop, bob)] == [ALL, ALL, ALL]
+
+    with caplog.at_level(logging.INFO, "logout_middleware.audit"):
+        http.call("revoke_user", "ann", reason="account_compromised")
+    http.clock.move(1.0)
+    again = http.login("ann")
+
+    (record,) = [json.loads(record.message) for record in caplog.records]
+    assert (record["kind"], record["user"], record["reason"]) == ("logout", "ann", "account_compromised")
+    assert [http.alive(each) for each in (phone, laptop)] == [set(), set()]
+    assert [http.alive(each) for each in (bob, again)] == [ALL, ALL]
+
+
+@pytest.mark.parametrize("worker", ["the same", "another"])
+def test_UM_16_it_closes_the_users_open_sockets(site: BuildSite, shell: str, worker: str) -> None:
+    """And what else is open: a WebSocket of ASGI gets 4401, an event stream of either its last event. Bob's go on."""
+    http = site()
+    revoking = http if worker == "the same" else site()
+    tokens = [http.issuer.mint("ann", sid="phone"), http.issuer.mint("ann"), http.issuer.mint("bob")]
+    with open_connections(http, tokens) as connections:
+        before = [each.end for each in connections]
+        revoking.call("revoke_user", "ann", reason="account_compromised")
+        ends = [each.ended() for each in connections[:2]]
+        bob = connections[2].goes_on()
+
+    assert before == [None, None, None]
+    assert ends == ["account_compromised" if shell == "wsgi" else (4401, "logged out")] * 2
+    assert bob
+
+
+def test_UM_17_an_expired_token_is_401(http: Site) -> None:
+    """From its `exp` on, not before, and without any logout."""
+    token = http.issuer.mint("ann", life=60)
+    http.clock.move(59.9)
+    before = http.get("/me", token=token)
+    http.clock.move(0.1)
+
+    after = http.get("/me", token=token)
+
+    assert (before.status, after.status) == (200, 401)
+    assert after.json == {"error": "invalid_token", "error_description": "The access token expired"}
+    assert 'error="invalid_token"' in (after.header("www-authenticate") or "")
+    assert after.all("set-cookie") == []
+    assert http.told("logout") == []
+
+
+def test_UM_17_what_is_open_by_a_token_ends_when_it_expires(site: BuildSite, shell: str) -> None:
+    """Not before its `exp`, though its timer has rung by then; and nobody else's connection."""
+    http = site()
+    tokens = [http.issuer.mint("ann", life=0.2), http.issuer.mint("bob", life=3600.0)]
+    with open_connections(http, tokens) as (ann, bob):
+        http.clock.move(0.19)
+        before = ann.goes_on(frames=40)
+        http.clock.move(0.01)
+        end = ann.ended()
+        bob_goes_on = bob.goes_on()
+
+    assert before
+    assert end == ("expired" if shell == "wsgi" else (4401, "expired"))
+    assert bob_goes_on
+
+
+def test_UM_19_without_a_request_for_the_idle_timeout_a_login_ends(site: BuildSite) -> None:
+    """401 for the token, an anonymous visitor for the cookie, whose deletion is sent; not a moment before."""
+    http = site(preset="user-management", idle_timeout="30m")
+    token_first, cookie_first, used = (http.login("ann") for _ in range(3))
+    assert [http.alive(each) for each in (token_first, cookie_first, used)] == [ALL, ALL, ALL]
+    http.clock.move(1799.0)
+    assert http.alive(used) == ALL
+    http.clock.move(1.0)
+
+    by_token = http.get("/me", token=token_first.access)
+    by_cookie = http.get("/me", cookie=cookie_first.cookie)
+
+    assert (by_token.status, by_token.json["error"]) == (401, "token_revoked")
+    assert (by_cookie.status, by_cookie.json["user"], by_cookie.deleted) == (200, None, {"session"})
+    assert [http.alive(each) for each in (token_first, cookie_first, used)] == [set(), set(), ALL]
+    assert [event.reason for event in http.told("session_ended")] == ["idle", "idle"]
+
+
+def test_UM_19_activity_extends(site: BuildSite) -> None:
+    """By any part of the login, for as long as somebody is there."""
+    http = site(idle_timeout="30m")
+    ann = http.login("ann")
+    for turn in range(8):
+        assert http.me(**({"cookie": ann.cookie} if turn % 2 else {"token": ann.access})) == "ann"
+        http.clock.move(7 * 60.0)
+
+    assert http.alive(ann) == ALL
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        ("/me", {"X-Logout-Passive": "1"}),
+        ("/me", {"Sec-Purpose": "prefetch"}),
+        ("/me", {"Purpose": "prefetch"}),
+        ("/poll", {}),
+        ("/feed/42", {}),
+        ("/auth/session", {}),
+    ],
+    ids=["header", "prefetch", "old prefetch", "path", "below a path", "session"],
+)
+@pytest.mark.parametrize("carrier", ["token", "cookie"])
+def test_UM_19_what_a_machine_asks_by_itself_is_no_activity(
+    site: BuildSite, path: str, headers: dict[str, str], carrier: str
+) -> None:
+    """A tab that polls is left open for the weekend; its user is logged out all the same."""
+    http = site(idle_timeout="30m", passive_paths="/poll, /feed/")
+    ann = http.login("ann")
+    held = {"token": ann.access} if carrier == "token" else {"cookie": ann.cookie}
+    assert http.me(**held) == "ann"
+
+    polled = []
+    for _ in range(29):
+        http.clock.move(60.0)
+        polled.append(http.get(path, **held, headers=headers).status)
+    http.clock.move(60.0)
+
+    assert 401 not in polled
+    assert http.me(**held) is None
+    assert http.alive(ann) == set()
+
+
 def test_UM_20_refresh_tokens_are_invalidated_on_the_server(http: Site) -> None:
     """A client that never deletes anything is logged out all the same."""
     ann = http.login("ann")
@@ -201,6 +352,70 @@ def test_UM_29_all_refresh_tokens_of_the_user_by_default(http: Site) -> None:
 
     assert http.settings.scope == "global"
     assert [http.refresh(each.refresh).status for each in (phone, laptop)] == [401, 401]
+
+
+ENDED_BY: dict[str, tuple[str, Callable[[Site, Device], object]]] = {
+    "logout by token": ("logout", lambda http, ann: http.post("/auth/logout", token=ann.access)),
+    "logout by cookie": ("logout", lambda http, ann: http.post("/auth/logout", cookie=ann.cookie, headers=OWN_PAGE)),
+    "logout everywhere": ("logout", lambda http, ann: http.post("/auth/logout/all", token=ann.access)),
+    "my devices": ("session_ended", lambda http, ann: _end_by_id(http, ann)),
+    "revoke_token": ("revoke_token", lambda http, ann: http.call("revoke_token", ann.access)),
+    "revoke_session": ("admin", lambda http, ann: http.call("revoke_session", ann.sid, reason="admin")),
+    "revoke_user": ("password_change", lambda http, ann: http.call("revoke_user", "ann", reason="password_change")),
+    "idle": ("idle", lambda http, ann: (http.clock.move(1800.0), http.me(token=ann.access))),
+    "absolute": ("absolute", lambda http, ann: (http.clock.move(1800.0), http.me(token=ann.access))),
+    "too many": ("max_sessions", lambda http, ann: (http.clock.move(60.0), http.me(token=http.login("ann").access))),
+}
+
+
+def _end_by_id(http: Site, device: Device) -> None:
+    mine = http.get("/auth/sessions", token=device.access).json["sessions"]
+    session_id = next(each["id"] for each in mine if each["current"])
+    assert http.request("DELETE", f"/auth/sessions/{session_id}", token=device.access).status == 200
+
+
+@pytest.mark.parametrize("door", ENDED_BY)
+def test_UM_30_the_applications_own_session_data_can_be_cleared(site: BuildSite, door: str) -> None:
+    """Its hook is told which session of whom ended, and why, whatever ended it; nobody else's data go."""
+    limits = {"absolute_timeout": "30m"} if door == "absolute" else {}
+    limits |= {"idle_timeout": "30m"} if door == "idle" else {}
+    http = site(**limits, max_sessions="1" if door == "too many" else None)
+    ann, bob = http.login("ann"), http.login("bob")
+    data = {ann.sid: {"reauthenticated": True, "basket": ["book"]}, bob.sid: {"basket": ["pen"]}}
+
+    @http.logout.on_event
+    def clear(event: LogoutEvent) -> None:
+        if event.kind == "session_ended":
+            data.pop(event.session, None)
+
+    assert [http.alive(each) for each in (ann, bob)] == [ALL, ALL]
+    reason, end = ENDED_BY[door]
+
+    end(http, ann)
+
+    told = [(event.session, event.user, event.reason) for event in http.told("session_ended")]
+    user = None if door == "revoke_session" else "ann"  # a session id alone does not say whose it is
+    assert told == [(ann.sid, user, reason)]
+    assert data == {bob.sid: {"basket": ["pen"]}}
+
+
+@pytest.mark.parametrize("mistake", [RuntimeError, KeyError])
+def test_UM_30_a_hook_that_fails_does_not_undo_the_logout(http: Site, mistake: type[Exception]) -> None:
+    """The next one is called all the same, and the answer is as ever."""
+    ann = http.login("ann")
+    called: list[str | None] = []
+
+    @http.logout.on_event
+    def fail(event: LogoutEvent) -> None:
+        raise mistake("the application's database is away")
+
+    http.logout.on_event(lambda event: called.append(event.session))
+
+    answer = http.post("/logout", token=ann.access)
+
+    assert answer.status == 200
+    assert ann.sid in called
+    assert http.alive(ann) == set()
 
 
 @pytest.mark.parametrize("kind", ["revoked", "expired", "garbage", "forged", "not a jwt"])
