@@ -5,6 +5,7 @@ The methods are written once, as coroutines; the blocking class runs the same co
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Collection, Coroutine
 from datetime import datetime
@@ -12,7 +13,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from urllib.parse import urlencode
 
 from .colour import fitting, run_blocking
-from .errors import ConfigurationError, Refused
+from .errors import ConfigurationError, Refused, StoreError
 from .events import Callback, LogoutEvent
 from .flows.live import ROTATED
 from .flows.sessions import Session
@@ -22,7 +23,6 @@ from .rules.credentials import Credential
 from .rules.identity import Identity
 from .rules.revocation import (
     FOREVER,
-    Revocation,
     Verdict,
     client_key,
     everyone_key,
@@ -59,7 +59,7 @@ class Logout(Parts):
     async def revoke_session(self, sid: str, *, issuer: str | None = None, reason: str | None = None) -> None:
         """End one session: every token and cookie that carries this session id, and what is bound to them."""
         key = session_key(_name("sid", sid), self.identifier.policy.realm(issuer))
-        await self.logouts.end_sessions([key], session=str(sid), reason=reason or "revoke_session")
+        await self.logouts.end_sessions({key: str(sid)}, reason=reason or "revoke_session")
 
     async def revoke_user(
         self, sub: str, *, issuer: str | None = None, before: Moment | None = None,
@@ -71,7 +71,9 @@ class Logout(Parts):
         names = [session_key(_name("keep", sid), realm) for sid in kept]
         names += await self.logouts.bindings.members(names, self.clock())
         key = user_key(_name("sub", sub), realm)
-        await self._cut_off(key, before, frozenset(names), scope="user", user=str(sub), reason=reason or "revoke_user")
+        await self._cut_off(
+            key, before, frozenset(names), scope="user", user=str(sub), issuer=realm, reason=reason or "revoke_user"
+        )
 
     async def revoke_other_sessions(self, sub: str, *, keep: str, issuer: str | None = None) -> None:
         """End all sessions of a user but one."""
@@ -91,17 +93,23 @@ class Logout(Parts):
 
     async def _cut_off(
         self, key: bytes, before: Moment | None, keep: frozenset[bytes], *, scope: str, reason: str,
-        user: str | None = None,
+        user: str | None = None, issuer: str | None = None,
     ) -> None:  # fmt: skip
         now = self.clock()
         moment = before.timestamp() if isinstance(before, datetime) else before
         cut = self.logouts.cut_off(
             key, before=now + self.settings.jwt_leeway if moment is None else moment, keep=keep, reason=reason, now=now
         )
-        await self._revoke([cut], scope=scope, user=user, reason=reason)
-
-    async def _revoke(self, records: list[Revocation], **told: Any) -> None:
-        await self.logouts.revoke(records, LogoutEvent(kind="logout", outcome="done", time=self.clock(), **told))
+        event = LogoutEvent(kind="logout", outcome="done", time=now, scope=scope, user=user, reason=reason)
+        sessions: dict[bytes, str | None] = {}
+        if user is not None:
+            with contextlib.suppress(StoreError):
+                known = await self.registry.of_user(key, issuer)
+                sessions = {
+                    each.key: each.sid for each in known if each.key not in keep and each.last_seen <= cut.before
+                }
+        await self.logouts.revoke([cut], event)
+        await self.logouts.tell_ends(sessions, event)
 
     # ---- ask -----------------------------------------------------------------------------------------
 

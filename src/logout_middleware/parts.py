@@ -89,6 +89,8 @@ class Parts:
             bind=settings.revoke_bound,
         )  # fmt: skip
         self.registry = self._sessions(settings)
+        if self.registry.enabled:
+            self.logouts.listed = self.registry.of_user
         self.guard = Guard(
             self.store, self.identifier, self.events, clock,
             fail_open=settings.fail_mode == "open", observe=settings.mode == "observe",

@@ -5,14 +5,19 @@ A thread that waits for the application's next part cannot be woken; whoever is 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
+from .colour import run_blocking
+from .errors import StoreError
+from .flows.sessions import Visit
 from .parts import Parts
 from .rules.identity import Identity
 
+_LOOK_SECONDS = 1.0
 _YOUNG_SECONDS = 0.1
 """A streamed body that is over sooner is no connection that anybody could cut."""
 
@@ -36,6 +41,7 @@ class StreamedBody:
         self._reason: str | None = None
         self._began, self._watched, self._over = time.monotonic(), False, False
         ends = [each.expires_at + parts.settings.jwt_leeway for each in identities if each.verified]
+        self._look_again_at = 0.0
         self._expires_at = min(ends, default=float("inf"))
 
     def cut(self, reason: str) -> None:
@@ -55,8 +61,8 @@ class StreamedBody:
             self._watched = True
             self._parts.live.opened(self)
             self._parts.watcher.wake()
-        if self._reason is None and self._parts.clock() >= self._expires_at:
-            self._reason = "expired"
+        if self._reason is None:
+            self._look_at_time()
         if self._reason is None:
             return chunk
         self._over = True
@@ -64,6 +70,18 @@ class StreamedBody:
             said = json.dumps({"reason": self._reason})
             return f"\n\nevent: auth.logout\ndata: {said}\n\n".encode("ascii")
         raise StopIteration
+
+    def _look_at_time(self) -> None:
+        """Notice that the credential expired, or, once a second, that its session's time is over."""
+        now, registry = self._parts.clock(), self._parts.registry
+        if now >= self._expires_at:
+            self._reason = "expired"
+        elif registry.timed and now >= self._look_again_at:
+            self._look_again_at = now + _LOOK_SECONDS
+            with contextlib.suppress(StoreError):
+                for identity in self.identities:
+                    if run_blocking(registry.ends_at(identity)) <= now:
+                        run_blocking(registry.seen(identity, Visit(passive=True)))  # which cuts this one, too
 
     def close(self) -> None:
         """The answer is over; for the server (PEP 3333)."""

@@ -86,9 +86,9 @@ def test_a_login_after_the_logout_outlives_the_late_answer(arrive: Arrive, site:
     ann.begin_slow_request(key)
     site.wait_until_begun(key)
     other_tab.log_out_by_form()
-    other_tab.log_in("ben")
+    other_tab.log_in("ann")
 
     site.let_go(key)
     ann.end_of_slow_request()
 
-    assert other_tab.seen_by_application() == "ben"
+    assert other_tab.seen_by_application() == "ann"

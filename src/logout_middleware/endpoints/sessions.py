@@ -100,7 +100,7 @@ async def _end_session(service: Service, session_id: str, request: Request) -> R
         return failure(404, "not_found", "You have no such session", _limits(allowance))
 
     plan = await service.logouts.end_sessions(
-        [session.key], user=mine[0].user_id, reason=REASON, caller=service.caller(request)
+        {session.key: session.sid}, user=mine[0].user_id, reason=REASON, caller=service.caller(request)
     )
     headers = await service.deletions(to_delete(service, request, arrived), request) if is_current else []
     if _is_exceeded(allowance):

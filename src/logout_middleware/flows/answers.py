@@ -72,7 +72,7 @@ class Answers:
     async def cookies(self, headers: Headers, began: Began) -> Headers:
         """The header fields of an answer as they may leave."""
         if self._signing is not None:
-            headers = self._signing.rewritten(headers)
+            headers = self._signing.rewritten(headers, at=began.at or None)
         lines = [value for name, value in headers if name.lower() == "set-cookie"]
         guarded = [line for line in lines if self.sets_guarded(_name_of(line))]
         if guarded:
@@ -214,25 +214,31 @@ class Answers:
                 await registry.register(each, began.visit)
 
     async def _condemn(self, issued: Sequence[Identity], dead: Collection[Identity], began: Began, now: float) -> None:
-        """What was issued by a login that is dead by now is dead, too; a session of its own is another login."""
+        """What was issued by a login that is dead by now is dead, too; only a session of its own is another login.
+
+        If that is so of a part of it, all of it ends: nobody is left with half a login.
+        """
         before = {each.login_key for each in began.identities}
-        late = [each for each in issued if each.session_key is None or each.login_key in before]
-        if not late:
-            return
-        keys = dict.fromkeys(each.login_key for each in late)
-        event = LogoutEvent(
-            kind="logout", outcome="done", time=now, user=next((each.user_id for each in dead), None), scope="token",
-            reason=LATE,
-        )  # fmt: skip
+        if any(each.session_key is None or each.login_key in before for each in issued):
+            await self._end(issued, now, user=next((each.user_id for each in dead), None))
+
+    async def _end(self, issued: Sequence[Identity], now: float, *, user: str | None) -> None:
+        keys = dict.fromkeys(each.login_key for each in issued)
+        event = LogoutEvent(kind="logout", outcome="done", time=now, user=user, scope="token", reason=LATE)
         await self._logouts.revoke([Revocation(key, FOREVER, self._logouts.lasting(now), LATE) for key in keys], event)
 
     async def _mark(self, issued: Sequence[Identity], began: Began, now: float) -> None:
+        """Mark those that are younger than a cut-off which refuses them; what it refuses a part of, it refuses."""
         verified = [each for each in issued if each.verified]
         if not verified:
             return
         records = await self._guard.store.find([key for each in verified for key in each.keys])
+        own = frozenset(each.login_key for each in began.identities)
         for each in verified if records else ():
-            await self._logouts.marks.mark_younger(each, records, began=began.at, now=now)
+            await self._logouts.marks.mark_younger(each, records, began=began.at, now=now, of=own)
+        dead = await self._guard.died(verified) if records else ()
+        if dead and len(dead) < len(issued):
+            await self._end(issued, now, user=dead[0].user_id)
 
 
 def _name_of(line: str) -> str:

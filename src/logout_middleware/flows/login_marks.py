@@ -16,7 +16,7 @@ from ..rules.revocation import FOREVER, Revocation, key_of
 from ..stores import Fact, Store
 
 ISSUED = key_of("fact", None, "issued")
-_AFTER = 1e-6
+AFTER = 1e-6
 """So much later than a cut-off is what began after it (seconds)."""
 
 
@@ -31,39 +31,46 @@ class LoginMarks:
     async def exact(self, identities: Sequence[Identity], records: Sequence[Revocation]) -> list[Identity]:
         """These identities, those that are marked with the exact time at which they were issued.
 
-        Asks the store only where a cut-off refuses one that may be younger than it says. StoreError if it cannot.
+        Asks the store only for those that a cut-off refuses. StoreError if it cannot.
         """
-        close = [each for each in identities if any(self._is_close(each, record) for record in records)]
-        if not close:
+        cut = [each for each in identities if any(_cuts(record, each) for record in records)]
+        if not cut:
             return list(identities)
-        subjects = {key for each in close for key in _subjects(each)}
+        subjects = {key for each in cut for key in _subjects(each)}
         found = {fact.subject: fact.at for fact in await self.store.facts(list(subjects)) if fact.name == ISSUED}
-        return [_with_mark(each, found) if each in close else each for each in identities]
-
-    def _is_close(self, identity: Identity, record: Revocation) -> bool:
-        """May this cut-off refuse a credential that is younger than it?"""
-        if not identity.verified or record.before >= FOREVER or record.key not in identity.keys:
-            return False
-        at = identity.issued_at
-        return record.refuses(identity.keys, at) and (at is None or record.before < at + 1 + self.leeway)
+        return [_with_mark(each, found) if each in cut else each for each in identities]
 
     async def mark_younger(
-        self, identity: Identity, records: Sequence[Revocation], *, began: float, now: float
-    ) -> bool:
-        """Mark a credential that was issued by a login which began at this moment; was a mark needed?
+        self, identity: Identity, records: Sequence[Revocation], *, began: float, now: float,
+        of: frozenset[bytes] = frozenset(),
+    ) -> bool:  # fmt: skip
+        """Mark a credential that was issued by a request which began at this moment; was a mark needed?
 
-        Only where every cut-off that refuses it was there before the login began; of another nobody knows what came
-        first, and it refuses.
+        Only where every cut-off that refuses it is of its own second, and was there before the request began, or spared
+        the login `of` the request. Of another nobody knows what came first, and it refuses.
         """
-        cuts = [each for each in records if self._is_close(identity, each)]
-        if not cuts or any(began <= each.before - self.leeway for each in cuts):
+        cuts = [each for each in records if _cuts(each, identity)]
+        spared = [each for each in cuts if not each.keep.isdisjoint(of)]
+        older = [each for each in cuts if began > each.before - self.leeway and self._is_close(each, identity)]
+        if not cuts or any(each not in spared and each not in older for each in cuts):
             return False
-        await self.mark([identity.own_key], max([began, *(each.before + _AFTER for each in cuts)]), now=now)
+        await self.mark([identity.own_key], max([began, *(each.before + AFTER for each in cuts)]), now=now)
         return True
+
+    def _is_close(self, record: Revocation, identity: Identity) -> bool:
+        """Was it issued in the second of the cut-off, so that it may be younger than it says?"""
+        return identity.issued_at is None or record.before < identity.issued_at + 1 + self.leeway
 
     async def mark(self, subjects: Sequence[bytes], at: float, *, now: float) -> None:
         """Remember that what these keys name was issued at this moment, whatever it says itself."""
         await self.store.learn([Fact(subject, ISSUED, at, self.lasting(now)) for subject in subjects])
+
+
+def _cuts(record: Revocation, identity: Identity) -> bool:
+    """Does this cut-off refuse it, by its time?"""
+    if not identity.verified or record.before >= FOREVER or record.key not in identity.keys:
+        return False
+    return record.refuses(identity.keys, identity.issued_at)
 
 
 def _subjects(identity: Identity) -> list[bytes]:

@@ -7,8 +7,9 @@ What to revoke is decided by pure functions; then the order is: store it durably
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from ..errors import StoreError
 from ..events import Events, LogoutEvent
@@ -17,9 +18,11 @@ from ..rules.revocation import FOREVER, Revocation, forgettable_after, refusing
 from ..stores import Outcome, PartlyKnown, Store
 from .bindings import Bindings
 from .live import Live
-from .login_marks import LoginMarks
+from .login_marks import AFTER, LoginMarks
 
 SCOPES = ("local", "others", "global")
+_QUICK, _MOST_MOVES = 0.05, 5
+"""A write that takes less is shorter than a refresh (seconds); so often a slow one is repeated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +59,13 @@ class Known:
     dead_by: tuple[Revocation, ...]
 
 
+SessionsOf = Callable[[bytes, str | None], Awaitable[Sequence[Any]]]
+"""The live sessions (`flows.sessions.Session`) of the user with this key and issuer."""
+
+
 @dataclass(slots=True)
 class Logouts:
-    """Revokes for one Logout object. `max_lifetime` and `leeway` are seconds."""
+    """Revokes for one Logout object. `max_lifetime` and `leeway` are seconds. `listed`: asks the registry, if any."""
 
     store: Store
     events: Events
@@ -67,6 +74,7 @@ class Logouts:
     leeway: float = 0.0
     live: Live = field(default_factory=Live)
     bind: bool = True
+    listed: SessionsOf | None = None
     marks: LoginMarks = field(init=False)
     bindings: Bindings = field(init=False)
 
@@ -87,12 +95,7 @@ class Logouts:
         try:
             if revocations or again:
                 outcome = await self.store.add([*again, *revocations])
-            # A cut-off at "now" was written a moment later: what was issued in between, by an answer that was under
-            # way, is of before the logout, too. From here on such an answer finds the record.
-            late = [each for each in revocations if event.time <= each.before <= event.time + self.leeway]
-            moved = self.clock() - event.time
-            if late and moved > 0:
-                outcome = await self.store.add([replace(each, before=each.before + moved) for each in late])
+            outcome = _worse(outcome, await self._cut_late(revocations, event.time))
         except StoreError as error:
             await self.events.emit(replace(event, kind="store_failed", outcome="failed", keys=keys, detail=str(error)))
             raise
@@ -100,6 +103,23 @@ class Logouts:
         pending = outcome is Outcome.PENDING
         await self.events.emit(replace(event, keys=keys, outcome="pending" if pending else event.outcome))
         return Plan(outcome=outcome, connections=cut)
+
+    async def _cut_late(self, revocations: Sequence[Revocation], now: float) -> Outcome:
+        """Move the cut-offs of "now" to when they are in force: what was issued in between is of before the logout.
+
+        From then on, an answer that is under way finds the record (`Answers`). Once more where that took so long that
+        a token could have been renewed twice.
+        """
+        cuts = [each for each in revocations if now <= each.before <= now + self.leeway]
+        outcome, reached = Outcome.DONE, now
+        for _ in range(_MOST_MOVES if cuts else 0):
+            later = self.clock()
+            if later <= reached or (reached > now and later < reached + _QUICK and int(later) == int(reached)):
+                break
+            reached = later
+            moved = [replace(each, before=each.before + reached - now) for each in cuts]
+            outcome = _worse(outcome, await self.store.add(moved))
+        return outcome
 
     async def log_out(
         self,
@@ -128,21 +148,27 @@ class Logouts:
             session=plan.session, scope=scope, reason=reason, client_address=caller.address,
             user_agent=caller.user_agent,
         )  # fmt: skip
+        told = await self.sessions_under(plan.revocations, known.live)
         done = await self.revoke(plan.revocations, event, again=known.dead_by)
         if scope != "others":
             done = await self._end_late_members(roots, members, done, event)
+        elif plan.revocations:
+            await self._keep_late_members(roots, members, now)
         if plan.unavailable:
             await self.events.emit(replace(event, kind="scope_refused", outcome="refused"))
-        for identity in _sessions_of(known.live) if bound and plan.sessions else ():
-            await self._tell_end(identity.login_key, event, user=identity.user_id, session=identity.session_id)
+        ended = dict(told)
+        if bound and plan.sessions:
+            ended |= {each.login_key: each.session_id for each in _sessions_of(known.live)}
+        await self.tell_ends(ended, event)
         return replace(plan, outcome=done.outcome, connections=done.connections)
 
     async def end_sessions(
-        self, keys: Sequence[bytes], *, reason: str, user: str | None = None, session: str | None = None,
+        self, logins: Mapping[bytes, str | None], *, reason: str, user: str | None = None,
         caller: Caller | None = None,
     ) -> Plan:  # fmt: skip
-        """End these logins, by key, with all that is bound to them. `session`: the id of the one, for the log."""
-        caller, now = caller or Caller(), self.clock()
+        """End these logins, by key and with their session ids, where known, and with all that is bound to them."""
+        caller, now, keys = caller or Caller(), self.clock(), list(logins)
+        session = next(iter(logins.values())) if len(logins) == 1 else None
         members = await self._members(keys, now)
         event = LogoutEvent(
             kind="logout", outcome="done", time=now, user=user, session=session, scope="session", reason=reason,
@@ -150,8 +176,7 @@ class Logouts:
         )  # fmt: skip
         done = await self.revoke(self._ending([*members, *keys], reason, now), event)
         done = await self._end_late_members(keys, members, done, event)
-        for key in keys:
-            await self._tell_end(key, event, user=user, session=session)
+        await self.tell_ends(logins, event)
         return replace(done, sessions=len(keys), user=user)
 
     async def _members(self, roots: Sequence[bytes], now: float) -> list[bytes]:
@@ -164,22 +189,56 @@ class Logouts:
     async def _end_late_members(
         self, roots: Sequence[bytes], members: Sequence[bytes], done: Plan, event: LogoutEvent
     ) -> Plan:
-        """End what was bound to these while they were being ended; whoever binds later finds them dead."""
+        """End what was bound to these while they were being ended; whoever binds later finds them dead.
+
+        StoreError if that cannot be known although the store took the rest: a part of a logout is no success, and
+        asking for it again completes it.
+        """
         known = set(members)
-        while late := [key for key in await self._members(roots, event.time) if key not in known]:
+        while True:
+            try:
+                found = await self.bindings.members(roots, event.time)
+            except StoreError:
+                if done.outcome is Outcome.PENDING:
+                    return done
+                raise
+            late = [key for key in found if key not in known]
+            if not late:
+                return done
             known.update(late)
             more = await self.revoke(self._ending(late, event.reason or "logout", event.time), event)
-            outcome = Outcome.PENDING if Outcome.PENDING in (done.outcome, more.outcome) else Outcome.DONE
-            done = replace(done, outcome=outcome, connections=done.connections + more.connections)
-        return done
+            done = replace(
+                done, outcome=_worse(done.outcome, more.outcome), connections=done.connections + more.connections
+            )
+
+    async def _keep_late_members(self, roots: Sequence[bytes], members: Sequence[bytes], now: float) -> None:
+        """What was bound to this login while its others were being ended is not one of those."""
+        known = {*members, *roots}
+        late = [key for key in await self._members(roots, now) if key not in known]
+        if late:
+            with contextlib.suppress(StoreError):
+                await self.marks.mark(late, self.clock() + self.leeway + AFTER, now=now)
 
     def _ending(self, keys: Sequence[bytes], reason: str, now: float) -> list[Revocation]:
         return [Revocation(key, FOREVER, self.lasting(now), reason) for key in dict.fromkeys(keys)]
 
-    async def _tell_end(self, key: bytes, event: LogoutEvent, *, user: str | None, session: str | None = None) -> None:
-        """Tell that one session ended, and why, so that the application can clear what it keeps of it."""
-        told = replace(event, kind="session_ended", keys=(key.hex(),), user=user, session=session, scope=None)
-        await self.events.emit(told)
+    async def sessions_under(
+        self, revocations: Sequence[Revocation], identities: Sequence[Identity]
+    ) -> dict[bytes, str | None]:
+        """The sessions, as far as they are known, that cut-offs of these users will end."""
+        users = {each.user_key: each.issuer for each in identities if each.user_key is not None}
+        found: dict[bytes, str | None] = {}
+        for record in revocations if self.listed is not None else ():
+            if record.key in users and self.listed is not None:
+                with contextlib.suppress(StoreError):
+                    sessions = await self.listed(record.key, users[record.key])
+                    found |= {each.key: each.sid for each in sessions if each.key not in record.keep}
+        return found
+
+    async def tell_ends(self, sessions: Mapping[bytes, str | None], event: LogoutEvent) -> None:
+        """Tell of each session that ended, and why, so that the application can clear what it keeps of it."""
+        for key, sid in sessions.items():
+            await self.events.emit(replace(event, kind="session_ended", keys=(key.hex(),), session=sid, scope=None))
 
     async def confirm(self, records: Sequence[Revocation]) -> Outcome:
         """Add once more what was found: to be found is not to be durable, and a logout may be repeated for a 503."""
@@ -281,6 +340,10 @@ class Logouts:
     def lasting(self, moment: float) -> float:
         """When nothing that was issued up to this moment can be alive any more."""
         return forgettable_after(moment + self.max_lifetime + self.leeway)
+
+
+def _worse(one: Outcome, other: Outcome) -> Outcome:
+    return Outcome.PENDING if Outcome.PENDING in (one, other) else Outcome.DONE
 
 
 def _without_servers(identities: Sequence[Identity]) -> Sequence[Identity]:

@@ -48,6 +48,7 @@ class Session:
     expires_at: float
     address: str | None = None
     user_agent: str | None = None
+    sid: str | None = None
 
     @property
     def id(self) -> str:
@@ -90,7 +91,9 @@ class Sessions:
         if identity is None or not self.concerns(identity):
             return float("inf")
         known = self._due.get(identity.login_key)
-        return known[0] if known is not None else float("-inf")
+        if known is None or identity.expires_at > known[1].expires_at:
+            return float("-inf")
+        return known[0]
 
     def concerns(self, identity: Identity) -> bool:
         """Is there a reason to know of this login?"""
@@ -113,11 +116,11 @@ class Sessions:
                 if self.timed:
                     raise
                 return True
-        over = self._over(session, now) if session is not None else None
+        over = self._over(session or self._first_sight(identity, now), now)
         if over is not None:
             self._due.pop(key, None)
-            caller = Caller(visit.address, visit.user_agent)
-            await self.logouts.end_sessions([key], user=identity.user_id, reason=over, caller=caller)
+            caller, logins = Caller(visit.address, visit.user_agent), {key: identity.session_id}
+            await self.logouts.end_sessions(logins, user=identity.user_id, reason=over, caller=caller)
             return False
         if visit.passive and session is not None:
             self._remember(known[0] if known is not None else float("-inf"), session)
@@ -146,6 +149,12 @@ class Sessions:
             if is_new and self.most is not None and identity.user_key is not None:
                 await self._end_oldest(identity, identity.user_key)
 
+    @staticmethod
+    def _first_sight(identity: Identity, now: float) -> Session:
+        """A login of which nothing is known yet: it is as old as it says, and in use now."""
+        created = min(now, identity.issued_at if identity.issued_at is not None else now)
+        return Session(identity.login_key, created, now, identity.expires_at, sid=identity.session_id)
+
     def _remember(self, due: float, session: Session) -> None:
         self._due[session.key] = (due, session)
         while len(self._due) > _REMEMBERED:
@@ -153,16 +162,23 @@ class Sessions:
 
     async def _end_oldest(self, identity: Identity, user_key: bytes) -> None:
         """MAX_SESSIONS: the newest login stays, however old the others are."""
-        others = [each for each in await self.of_user(user_key) if each.key != identity.login_key]
+        mine = {identity.login_key, *await self.logouts.bindings.members([identity.login_key], self.clock())}
+        others = [each for each in await self.of_user(user_key, identity.issuer) if each.key not in mine]
         surplus = len(others) + 1 - (self.most or 0)
         oldest = sorted(others, key=lambda each: (each.created_at, each.key))[: max(0, surplus)]
         if oldest:
-            keys = [each.key for each in oldest]
-            await self.logouts.end_sessions(keys, user=identity.user_id, reason="max_sessions")
+            logins = {each.key: each.sid for each in oldest}
+            await self.logouts.end_sessions(logins, user=identity.user_id, reason="max_sessions")
 
     async def _read(self, key: bytes) -> Session | None:
-        facts = await self.store.facts([key])
-        return next((_from_fact(fact) for fact in facts if fact.name == SEEN), None)
+        """What is known of this login: of all its parts together, if it is bound to others."""
+        keys = [key, *await self.logouts.bindings.members([key], self.clock())]
+        parts = await self.about(keys)
+        if not parts:
+            return None
+        newest = max(parts, key=lambda each: each.last_seen)
+        created, ends = min(each.created_at for each in parts), max(each.expires_at for each in parts)
+        return replace(newest, key=key, created_at=created, expires_at=ends)
 
     def _ends(self, session: Session) -> float:
         """When its time will be over if nobody uses it."""
@@ -229,7 +245,8 @@ def _logins(sessions: Sequence[Session], facts: Sequence[Fact]) -> list[Session]
         if parts[0] is first:
             latest = max(parts, key=lambda each: each.last_seen)
             ends = max(each.expires_at for each in parts)
-            logins.append(replace(latest, key=first.key, created_at=first.created_at, expires_at=ends))
+            sid = next((each.sid for each in parts if each.sid is not None), None)
+            logins.append(replace(latest, key=first.key, created_at=first.created_at, expires_at=ends, sid=sid))
     return logins
 
 
@@ -237,11 +254,12 @@ def _as_text(session: Session) -> str:
     # Of two notes of one moment the one that says more is the larger text, and wins (merge_facts).
     members: dict[str, Any] = {
         "created": session.created_at, "expires": session.expires_at,
-        "address": session.address or "", "agent": session.user_agent or "",
+        "address": session.address or "", "agent": session.user_agent or "", "sid": session.sid or "",
     }  # fmt: skip
     return json.dumps(members, separators=(",", ":"))
 
 
 def _from_fact(fact: Fact) -> Session:
     members = json.loads(fact.text)
-    return Session(fact.subject, members["created"], fact.at, members["expires"], members["address"], members["agent"])
+    texts = (members[name] or None for name in ("address", "agent", "sid"))
+    return Session(fact.subject, members["created"], fact.at, members["expires"], *texts)

@@ -31,11 +31,13 @@ class StableSessions:
         """Is there a cookie whose sessions we can sign? If not, no answer needs to be looked at."""
         return bool(self.policy.cookie_secrets) and any(each.format in SIGNED_FORMATS for each in self.cookies)
 
-    def rewritten(self, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
-        """An answer's headers, its guarded sessions with an id."""
-        return [(name, self.rewrite(value) if name.lower() == "set-cookie" else value) for name, value in headers]
+    def rewritten(self, headers: list[tuple[str, str]], *, at: float | None = None) -> list[tuple[str, str]]:
+        """An answer's headers, its guarded sessions with an id. `at`: when the request began, and they with it."""
+        return [
+            (name, self.rewrite(value, at=at) if name.lower() == "set-cookie" else value) for name, value in headers
+        ]
 
-    def rewrite(self, set_cookie: str) -> str:
+    def rewrite(self, set_cookie: str, *, at: float | None = None) -> str:
         """This Set-Cookie value, with an id in its session if that has none; anything else as it is."""
         pair, semicolon, attributes = set_cookie.partition(";")
         name, _, value = pair.partition("=")
@@ -47,7 +49,9 @@ class StableSessions:
         for form in forms:
             cookie = signed_cookies.read(bare, signed_cookies.FORMATS[form], self.policy.cookie_secrets)
             if cookie is not None and cookie.verified_by is not None:
-                added = new_session_id(cookie.session, self.policy, now=self.clock(), entropy=self.entropy())
+                added = new_session_id(
+                    cookie.session, self.policy, now=self.clock() if at is None else at, entropy=self.entropy()
+                )
                 if added is None:
                     return set_cookie
                 quote = '"' if value.strip().startswith('"') else ""

@@ -7,6 +7,7 @@ times, to the same result; that is why retries, replays and reordered deliveries
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 from collections.abc import Iterable, Sequence
@@ -47,11 +48,13 @@ def key_of(kind: str, realm: str | None, *parts: str | bytes) -> bytes:
     return digest.digest()[:KEY_BYTES]
 
 
+@functools.lru_cache(maxsize=8192)
 def session_key(session_id: str, realm: str | None = None) -> bytes:
     """One login on one device: its tokens, cookie and connections together."""
     return key_of("session", realm, session_id)
 
 
+@functools.lru_cache(maxsize=8192)
 def user_key(user_id: str, realm: str | None = None) -> bytes:
     """Everything of one user; revoked with a cut-off time."""
     return key_of("user", realm, user_id)
