@@ -6,7 +6,7 @@ READY := $(VENV)/ready
 PEERS := $(VENV)-peers
 BENCH ?=
 
-.PHONY: demo demo-flask test check unit random faults bench bench-stores bench-http servers lock clean
+.PHONY: demo demo-flask test check unit random faults bench bench-stores bench-live bench-http servers lock clean
 
 $(READY): requirements.lock tests/old_starlette.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
@@ -50,6 +50,9 @@ bench: $(READY)  ## what the guard costs, as ratios against a middleware that do
 
 bench-stores: $(PEERS)/ready servers  ## round trips, growth, sizes and propagation of every store, on real servers
 	$(PEERS)/bin/python -m benchmarks memory trips sizes replica propagation pauses $(BENCH)
+
+bench-live: $(READY) servers  ## how long after a logout open WebSockets and event streams are closed, on four workers
+	$(BIN)/python -m benchmarks live $(BENCH)
 
 bench-http: $(PEERS)/ready servers  ## real servers under wrk, beside what people use today; BENCH=--quick for a look
 	$(PEERS)/bin/python -m benchmarks http $(BENCH)

@@ -1,4 +1,4 @@
-"""`make bench`, `make bench-stores`, `make bench-http`: measure, print, compare with the targets.
+"""`make bench`, `make bench-stores`, `make bench-live`, `make bench-http`: measure, print, compare with the targets.
 
 Exit status: 0 if every target that was measured is met, 1 if one is missed, 2 if a suite is void, or if something was
 skipped that was asked for by name (or at all, with CI=1): then it is not known.
@@ -14,9 +14,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from . import live, noise, report
+from . import noise, report
 from .pair import Effort, Result, Void
-from .suites import growth, http, memory, micro, pauses, propagation, replica, served, sizes, trips
+from .suites import growth, http, live, memory, micro, pauses, propagation, replica, served, sizes, trips
 from .targets import judge, read_targets
 
 USUAL = (micro, growth, served)

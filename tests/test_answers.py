@@ -178,9 +178,7 @@ def test_scope_says_how_far_a_logout_reaches(
 
 
 @pytest.mark.parametrize(("scope", "here"), [("local", ALL - {"access"}), ("others", {"access"}), ("global", set())])
-def test_parts_of_a_login_that_nothing_binds_stand_for_themselves(
-    site: BuildSite, scope: str, here: set[str]
-) -> None:
+def test_parts_of_a_login_that_nothing_binds_stand_for_themselves(site: BuildSite, scope: str, here: set[str]) -> None:
     """No `sid`, never seen together, and nobody said which answers carry tokens."""
     http = site(token_responses=None)
     ann = http.login("ann", sid=False)

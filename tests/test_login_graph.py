@@ -7,6 +7,7 @@ each time: what binds them is in the store and not in a process.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -21,6 +22,7 @@ from logout_middleware.errors import StoreError
 from logout_middleware.flows.bindings import Bindings
 from logout_middleware.flows.login_marks import LoginMarks
 from logout_middleware.rules.revocation import Revocation, is_revoked, key_of
+from logout_middleware.stores import Fact
 from logout_middleware.stores.memory import MemoryStore
 from logout_middleware.testing import MovableClock
 
@@ -517,3 +519,78 @@ def test_nothing_that_happens_to_other_logins_revives_a_dead_credential(
         happen(*change)
 
         assert refused() or not was
+
+
+# ---- how a login is bound ------------------------------------------------------------------------------------
+
+
+class _Interleaved:
+    """A store in which other workers do something between one's reading and its writing."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self.store, self.meanwhile = store, list[Callable[[], object]]()
+
+    async def facts(self, subjects: Sequence[bytes]) -> Sequence[Fact]:
+        return await self.store.facts(subjects)
+
+    async def learn(self, facts: Sequence[Fact]) -> None:
+        while self.meanwhile:
+            self.meanwhile.pop(0)()
+        await self.store.learn(facts)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_whatever_was_seen_together_is_one_login_in_any_order_and_at_any_worker(seed: int) -> None:
+    """Bound by two workers, often at the same moment: each part that lives leads to each other that does."""
+    print(f"seed {seed}")
+    chance, clock = Random(seed), MovableClock(0.0)
+    store = _Interleaved(MemoryStore(clock))
+    workers = [Bindings(store, lambda moment: moment + 1e6) for _ in range(2)]  # type: ignore[arg-type]
+    names = [bytes([number]) * 16 for number in range(1, 9)]
+    lives = {name: chance.choice([3600.0, 7200.0, 36000.0]) for name in names} | dict.fromkeys(names[-2:], 36000.0)
+    sets = {name: {name} for name in names}
+
+    def bind(worker: Bindings) -> None:
+        parts = chance.sample([each for each in names if lives[each] > clock()], 2)
+        whole = set().union(*(sets[each] for each in parts))
+        sets.update(dict.fromkeys(whole, whole))
+        run_blocking(worker.bind([replace(_credential(each, 0.0), expires_at=lives[each]) for each in parts], clock()))
+
+    for step in range(6):
+        clock.now = step * 1000.0
+        if chance.random() < 0.5:
+            store.meanwhile = [lambda: bind(workers[1])]
+        bind(workers[0])
+        store.meanwhile.clear()
+
+        for each in names:
+            reached = run_blocking(workers[1].members([each], clock()))
+            living = {one for one in sets[each] - {each} if lives[one] > clock()}
+            assert lives[each] <= clock() or set(reached) >= living
+            assert set(reached) <= sets[each]
+
+
+def test_a_login_of_too_many_parts_is_no_success_of_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks for its members is told that they cannot be known, instead of the first of them."""
+    monkeypatch.setattr("logout_middleware.flows.bindings._MOST_MEMBERS", 5)
+    clock = MovableClock(13.0)
+    bindings = Bindings(MemoryStore(clock), lambda moment: moment + 1e6)
+    names = [bytes([number]) * 16 for number in range(8)]
+    for name in names[1:]:
+        run_blocking(bindings.bind([_credential(names[0], 1.0), _credential(name, 1.0)], clock()))
+
+    with pytest.raises(StoreError, match="too many parts"):
+        run_blocking(bindings.members([names[3]], clock()))
+
+
+def test_an_old_token_knows_its_login_as_long_as_what_was_bound_to_it_later() -> None:
+    """Its first companion was as short-lived as itself; the refresh token that came with the second is not."""
+    clock = MovableClock(13.0)
+    bindings = Bindings(MemoryStore(clock), lambda moment: moment + 1e6)
+    short = [replace(_credential(name, 1.0), expires_at=600.0) for name in _NAMES[:2]]
+    refresh = _credential(b"refresh".ljust(16), 1.0)
+    run_blocking(bindings.bind(short, clock()))
+    run_blocking(bindings.bind([short[1], refresh], clock()))
+    clock.now = 50_000.0
+
+    assert [run_blocking(bindings.members([each.own_key], clock())) for each in short] == [[refresh.own_key]] * 2

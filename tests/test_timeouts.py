@@ -680,3 +680,50 @@ def test_an_open_socket_lives_as_long_as_its_login_is_used_elsewhere(site: Build
         end = tab.ended()
 
     assert end == ("idle" if http.shell == "wsgi" else (4401, "logged out"))
+
+
+# ---- what is noted ---------------------------------------------------------------------------------------
+
+
+def test_a_device_that_only_polls_when_it_comes_back_counts_again(site: BuildSite) -> None:
+    """MAX_SESSIONS is not dodged by a refresh after a long sleep and requests that call themselves passive."""
+    http = site(max_sessions="1", token_responses=None)
+    assert http.me(token=http.issuer.mint("ann", sid="s1")) == "ann"
+    http.clock.move(2 * HOUR)
+    second = http.issuer.mint("ann", sid="s2")
+    assert http.me(token=second) == "ann"
+
+    refreshed = http.issuer.mint("ann", sid="s1")
+    http.get("/me", token=refreshed, headers={"X-Logout-Passive": "1"})
+
+    assert [http.me(token=refreshed), http.me(token=second)] == ["ann", None]
+
+
+@pytest.mark.parametrize("limit", ["idle_timeout", "absolute_timeout"])
+def test_a_session_that_slept_longer_than_its_token_is_over_when_it_is_refreshed(site: BuildSite, limit: str) -> None:
+    """Its clock is not forgotten with the token: another worker, days later, still knows."""
+    http, elsewhere = site(**{limit: "20m"}), site(**{limit: "20m"})
+    assert http.me(token=http.issuer.mint("ann", sid="s1", life=10 * MINUTE)) == "ann"
+    http.clock.move(3 * DAY)
+
+    assert elsewhere.me(token=http.issuer.mint("ann", sid="s1")) is None
+
+
+def test_a_note_that_fails_is_tried_again_soon_and_not_with_every_request(site: BuildSite) -> None:
+    """A store that takes no notes is not asked a thousand times a second to."""
+    http = site(max_sessions="1", token_responses=None)
+    token, tries = http.issuer.mint("ann", sid="s1"), 0
+
+    async def away(facts: Any) -> None:
+        nonlocal tries
+        tries += 1
+        raise StoreError("away")
+
+    http.store.learn = away  # type: ignore[method-assign]
+    for _ in range(100):
+        assert http.me(token=token) == "ann"
+    soon = tries
+    http.clock.move(5.0)
+    assert http.me(token=token) == "ann"
+
+    assert (soon, tries) == (1, 2)

@@ -5,7 +5,10 @@
 
 The map of the package, in reading order. A request: `asgi.py` or `wsgi.py` (the shells) → `flows/guard.py` →
 `rules/` → `stores/`. A logout: a shell → `endpoints/logout.py` or `endpoints/redirect.py` → `flows/logout.py` →
-`stores/`. `settings.py` has every LOGOUT_* variable; `parts.py` builds everything; `logout.py` is what code calls.
+`stores/`. What an answer hands out is looked at in `flows/answers.py`; who belongs to one login is in
+`flows/bindings.py`, who is logged in where in `flows/sessions.py`. Open connections are in `flows/live.py`,
+`asgi_live.py` and `wsgi_live.py`; `watching.py` hears of other workers' logouts for them. `settings.py` has every
+LOGOUT_* variable; `parts.py` builds everything; `logout.py` is what code calls.
 A store is found and stacked in `opening.py`: journal → replica → breaker → SQLite, Redis, SQL server or memory.
 """
 

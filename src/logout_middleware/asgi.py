@@ -34,9 +34,10 @@ from .endpoints.service import refusal_of
 from .errors import ConfigurationError, Refused
 from .flows.answers import MAX_TOKEN_ANSWER, Began
 from .flows.guard import PASS, Decision
+from .flows.known_headers import Known
 from .flows.sessions import Visit
 from .flows.token_requests import tokens_in_body
-from .logout import Logout
+from .logout import BlockingLogout, Logout
 from .paths import below_root
 from .rules.credentials import read_query, read_subprotocols, without_cookies
 from .rules.http import Request, Response
@@ -45,12 +46,10 @@ from .settings import LogoutSettings
 from .sharing import Shell, for_middleware
 from .values import TokenPath
 
-BODY = "logout_middleware.body"
-EVENTS = "logout_middleware.event_stream"
-"""Where a scope notes that its answer is a stream; frameworks leave such names alone."""
-
 Outcome = tuple[Decision, float, bool]
 """What was decided about a request, when it began, and whether its path answers with tokens."""
+_BEFORE_START = ("http.response.debug", "http.response.early_hint", "http.response.push")
+"""Messages that may come before the start of the answer that they are about."""
 
 
 class LogoutMiddleware(Shell[App]):
@@ -61,6 +60,14 @@ class LogoutMiddleware(Shell[App]):
 
     blocking = False
     _loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, LiveLoop] | None = None
+
+    def __init__(
+        self, app: App, *, settings: LogoutSettings | None = None, logout: Logout | BlockingLogout | None = None,
+        **given: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(app, settings=settings, logout=logout, **given)
+        # Where a scope notes that its answer is a stream. Middlewares in one another share the scope, not the note.
+        self._body, self._events = (f"logout_middleware.{name}.{id(self)}" for name in ("body", "event_stream"))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: C901 - one frame, for speed
         """Serve one connection."""
@@ -95,10 +102,10 @@ class LogoutMiddleware(Shell[App]):
             if self._signs_sessions or not plain:
                 send = partial(_sent, self, send, scope, (PASS, self.logout.clock(), False), False)
             return await self.app(scope, receive, send)
-        outcome: Outcome | None = None
+        passed: Known | Outcome
         known = None if repeated else self._seen_alive(authorization, cookie)
         if known is not None:
-            identity = known.identity
+            passed, identity = known, known.identity
         else:
             visit = partial(self._visit, scope, path)
             if repeated:
@@ -106,10 +113,11 @@ class LogoutMiddleware(Shell[App]):
                 decision = await self._guard.judge(*fields, visit=visit)
             else:
                 decision = await self._guard.check(authorization, cookie, visit)
-            outcome = (decision, self.logout.clock(), False)
-            if decision.refusal is not None or decision.strip or decision.drop_authorization:
-                return await self._carry_out(outcome, scope, receive, send)
+            passed = (decision, self.logout.clock(), False)
             identity = decision.identity
+            unknown = identity is None and decision.identities  # it passes without an answer of the store
+            if decision.refusal is not None or decision.strip or decision.drop_authorization or unknown:
+                return await self._carry_out(passed, scope, receive, send)
         if identity is None:
             if self._signs_sessions or not plain:
                 send = partial(_sent, self, send, scope, (PASS, self.logout.clock(), False), False)
@@ -120,12 +128,12 @@ class LogoutMiddleware(Shell[App]):
         else:
             state["logout"] = identity
         try:
-            await self.app(scope, receive, partial(_sent, self, send, scope, outcome, cookie is not None))
+            await self.app(scope, receive, partial(_sent, self, send, scope, passed, cookie is not None))
         except BaseException as error:
-            if not await _left(scope, error):
+            if not await self._left(scope, error):
                 raise
-        if BODY in scope:
-            await _left(scope)
+        if self._body in scope:
+            await self._left(scope)
 
     async def _carry_out(self, outcome: Outcome, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse, or pass the request on without what is dead in it."""
@@ -145,9 +153,9 @@ class LogoutMiddleware(Shell[App]):
         try:
             await self.app(scope, receive, partial(_sent, self, send, whole, outcome, False))
         except BaseException as error:
-            if not await _left(whole, error):
+            if not await self._left(whole, error):
                 raise
-        await _left(whole)
+        await self._left(whole)
 
     async def _refusal(self, decision: Decision, scope: Scope) -> Response:
         assert decision.refusal is not None  # noqa: S101 - said to the type checker: the caller looked
@@ -182,9 +190,12 @@ class LogoutMiddleware(Shell[App]):
             lines_of(scope, b"authorization"), lines_of(scope, b"cookie"), others=tokens, login_path=bool(here),
             visit=partial(self._visit, scope, path),
         )  # fmt: skip
-        outcome = (decision, at, bool(answered))
+        # A request that brings a token of its own asks for its successor; it is no login.
+        outcome = (decision, at, bool(answered) and not tokens)
         if answered and decision.refusal is None:
             send = _TokenAnswer(self, scope, outcome, answered, send).send
+            # Nobody can read a compressed answer here; and the caller must not choose whether it is read.
+            scope = with_headers(scope, [pair for pair in scope["headers"] if pair[0] != b"accept-encoding"])
         await self._carry_out(outcome, scope, body.replay, send)
 
     def _request(self, scope: Scope, path: str, receive: Receive) -> Request:
@@ -196,27 +207,20 @@ class LogoutMiddleware(Shell[App]):
 
     # ---- answers of the application ------------------------------------------------------------------
 
-    def _identities(self, scope: Scope, outcome: Outcome | None) -> tuple[Identity, ...]:
-        """Whose end is the end of this request's answer; `outcome` None: who was seen before, in one field of each."""
-        if outcome is not None:
-            return outcome[0].identities
-        fields = {name: value for name, value in scope["headers"] if name in (b"authorization", b"cookie")}
-        return self._guard.identities_of(fields.get(b"authorization"), fields.get(b"cookie"))
-
-    def _began(self, scope: Scope, outcome: Outcome | None) -> Began:
-        decision, at, is_login = outcome or (PASS, 0.0, False)
+    def _began(self, scope: Scope, passed: Known | Outcome) -> Began:
+        decision, at, is_login = (PASS, 0.0, False) if isinstance(passed, Known) else passed
         raw, service = scope.get("raw_path"), self.logout.service
         request = self._request(scope, scope["path"], nothing)
         return Began(
-            self._identities(scope, outcome), at, raw.decode("latin-1") if raw else quote(scope["path"]),
+            _identities(passed), at, raw.decode("latin-1") if raw else quote(scope["path"]),
             cookies=tuple(lines_of(scope, b"cookie")), https=service.is_https(request),
             delete=decision.delete, is_login=is_login, visit=service.visit(request, scope["path"]),
         )  # fmt: skip
 
-    async def _with_cookies(self, send: Send, scope: Scope, outcome: Outcome | None, message: Message) -> None:
+    async def _with_cookies(self, send: Send, scope: Scope, passed: Known | Outcome, message: Message) -> None:
         """Send the start of an answer that sets or must delete cookies."""
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in message.get("headers", ())]
-        changed = await self._answers.cookies(headers, self._began(scope, outcome))
+        changed = await self._answers.cookies(headers, self._began(scope, passed))
         pairs = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in changed]
         await send({**message, "headers": pairs})
 
@@ -231,18 +235,29 @@ class LogoutMiddleware(Shell[App]):
             live_loop = self._loops[loop] = LiveLoop(self.logout, loop)
         return live_loop
 
-    async def _first_part(self, send: Send, scope: Scope, outcome: Outcome | None, message: Message) -> None:
+    async def _first_part(self, send: Send, scope: Scope, passed: Known | Outcome, message: Message) -> None:
         """Send the first part of a body that has more, and have it ended with its login."""
-        identities = self._identities(scope, outcome)
+        identities = _identities(passed)
         if not identities:
             return await send(message)
-        live_loop, events = self._live_loop(), scope.get(EVENTS, False)
-        scope[BODY] = body = Body(live_loop, identities, send, events=events)
+        live_loop, events = self._live_loop(), scope.get(self._events, False)
+        scope[self._body] = body = Body(live_loop, identities, send, events=events)
         if events:
             live_loop.opened(body)
         else:
             live_loop.began(body)
         await body.send(message)
+
+    async def _left(self, scope: Scope, error: BaseException | None = None) -> bool:
+        """The application is done with this scope: nothing is open any more. Did a cut make it raise this error?"""
+        body: Body | None = scope.get(self._body)
+        if body is None:
+            return False
+        body.close()
+        if not body.ended or (error is not None and not is_ours(error)):
+            return False
+        await body.farewell()
+        return True
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse a handshake with anything dead in it; a socket that is let in is closed when its login ends."""
@@ -262,9 +277,10 @@ class LogoutMiddleware(Shell[App]):
         )  # fmt: skip
         if decision.refusal is not None:
             return await self._refuse_handshake(decision.refusal, scope, receive, send)
-        if decision.identity is None:
+        if decision.identity is not None:
+            scope["state"] = {**(scope.get("state") or {}), "logout": decision.identity}
+        if not decision.identities:
             return await self.app(scope, receive, send)
-        scope["state"] = {**(scope.get("state") or {}), "logout": decision.identity}
         live_loop = self._live_loop()
         socket = Socket(live_loop, decision.identities, receive, send)
         live_loop.opened(socket)
@@ -288,21 +304,26 @@ class LogoutMiddleware(Shell[App]):
             await send({"type": "websocket.close", "code": code, "reason": reason})
 
 
-def _sent(
-    shell: LogoutMiddleware, send: Send, scope: Scope, outcome: Outcome | None, by_cookie: bool, message: Message
+def _identities(passed: Known | Outcome) -> tuple[Identity, ...]:
+    """Whose end is the end of this request's answer."""
+    return passed.identities if isinstance(passed, Known) else passed[0].identities
+
+
+def _sent(  # noqa: C901 - one frame, for speed
+    shell: LogoutMiddleware, send: Send, scope: Scope, passed: Known | Outcome, by_cookie: bool, message: Message
 ) -> Awaitable[None]:
     """Forward one message of an answer. Most pass at once: this is no coroutine, it hands on the server's."""
     kind = message["type"]
     if kind == "http.response.body":
-        if message.get("more_body") or BODY in scope:
-            body: Body | None = scope.get(BODY)
-            return body.send(message) if body is not None else shell._first_part(send, scope, outcome, message)
+        if message.get("more_body") or shell._body in scope:
+            body: Body | None = scope.get(shell._body)
+            return body.send(message) if body is not None else shell._first_part(send, scope, passed, message)
     elif kind == "http.response.start":
         headers = message.get("headers") or ()
         if type(headers) is not list:
             headers = [tuple(pair) for pair in headers]
             message = {**message, "headers": headers}
-        watched = outcome is not None and bool(outcome[0].delete)
+        watched = type(passed) is tuple and bool(passed[0].delete)
         for name, value in headers:
             size = len(name)
             if size == 10 and name.lower() == b"set-cookie":
@@ -311,16 +332,21 @@ def _sent(
                 if name.lower() != b"content-type":
                     continue
                 if value.startswith(b"text/event"):
-                    scope[EVENTS] = not any(bytes(each).lower() == b"content-encoding" for each, _ in headers)
+                    scope[shell._events] = not any(bytes(each).lower() == b"content-encoding" for each, _ in headers)
                 elif by_cookie and not any(_is_for_all(*pair) for pair in headers):
                     message = {**message, "headers": [*headers, (b"cache-control", b"no-store")]}
         if watched:
-            return shell._with_cookies(send, scope, outcome, message)
+            return shell._with_cookies(send, scope, passed, message)
+    elif shell._body in scope:
+        return scope[shell._body].send(message)  # type: ignore[no-any-return]
     return send(message)
 
 
 class _TokenAnswer:
-    """Holds the answer of a login or refresh back until its tokens are dealt with. What is no JSON passes at once."""
+    """Holds the answer of a login or refresh back until its tokens are dealt with.
+
+    What is no JSON passes at once, and so does what is no success: an error may repeat tokens, and issues none.
+    """
 
     def __init__(self, shell: LogoutMiddleware, scope: Scope, outcome: Outcome, fields: set[str], send: Send) -> None:
         self._shell, self._scope, self._outcome, self._fields, self._send = shell, scope, outcome, fields, send
@@ -329,9 +355,17 @@ class _TokenAnswer:
 
     async def send(self, message: Message) -> None:
         """Forward this message, or keep it until the last."""
-        if message["type"] == "http.response.start" and _is_json(message):
+        kind = message["type"]
+        if kind == "http.response.start" and 200 <= message["status"] < 300 and _is_json(message):
             self._start = message
-        elif self._start is None or message["type"] != "http.response.body":
+        elif self._start is None or kind in _BEFORE_START:
+            await self._send(message)
+        elif kind != "http.response.body":
+            # The body, or the rest of it, comes by a way that we do not see, e.g. `http.response.pathsend`.
+            start, self._start = self._start, None
+            await self._send(start)
+            if self._parts:
+                await self._send({"type": "http.response.body", "body": bytes(self._parts), "more_body": True})
             await self._send(message)
         else:
             self._parts += message.get("body", b"")
@@ -359,18 +393,6 @@ def _is_json(start: Message) -> bool:
     kind = fields.get(b"content-type", b"").partition(b";")[0].strip().lower()
     plain = fields.get(b"content-encoding", b"identity") == b"identity"
     return plain and (kind == b"application/json" or kind.endswith(b"+json"))
-
-
-async def _left(scope: Scope, error: BaseException | None = None) -> bool:
-    """The application is done with this scope: nothing is open any more. Was it a cut that made it raise this error?"""
-    body: Body | None = scope.get(BODY)
-    if body is None:
-        return False
-    body.close()
-    if not body.ended or (error is not None and not is_ours(error)):
-        return False
-    await body.farewell()
-    return True
 
 
 class LogoutEndpoints:

@@ -33,6 +33,12 @@ _FAREWELL_SECONDS = 1.0
 """So long a cut connection waits for a client that does not answer the close."""
 
 
+_PARTS = ("http.response.body", "http.response.zerocopysend", "http.response.pathsend")
+"""Messages with a body or a part of it; the last has no `more_body`."""
+_CLIENT_LEFT = ("ClientDisconnect", "ClientDisconnected", "WebSocketDisconnect", "RequestAborted")
+"""What frameworks and servers call the exception of a client that left."""
+
+
 class ClientLeft(OSError):
     """What `send` raises after a cut, as servers do when the client is gone (ASGI specification, `Send`)."""
 
@@ -65,7 +71,7 @@ class LiveLoop:
         self._called = False
         while self._doomed:
             connection, reason = self._doomed.popleft()
-            if not connection.ended:
+            if not connection.ended and not connection.over:
                 connection.ended = True
                 connection.goodbye = self.start(connection.say_goodbye(reason))
                 connection.wake()
@@ -251,7 +257,7 @@ class Body(Open):
         """The server's, until the cut."""
         if self.ended:
             raise ClientLeft("the login of this connection ended")
-        if message["type"] == "http.response.body" and not message.get("more_body"):
+        if message["type"] in _PARTS and not message.get("more_body"):
             self.close()
         await self._send(message)
 
@@ -265,8 +271,21 @@ class Body(Open):
 
 
 def is_ours(error: BaseException) -> bool:
-    """Was this raised because of a cut, by whatever way it came?"""
-    if isinstance(error, ClientLeft):
+    """Was this, which an application raised after a cut, raised because of it, by whatever way it came?
+
+    What only happened after it was not, e.g. an error in a `finally`: that is the application's own.
+    """
+    return _is_ours(error, frozenset())
+
+
+def _is_ours(error: BaseException | None, above: frozenset[int]) -> bool:
+    if error is None or id(error) in above:
+        return False
+    above |= {id(error)}
+    if isinstance(error, BaseExceptionGroup):
+        return all(_is_ours(each, above) for each in error.exceptions)
+    if isinstance(error, ClientLeft) or any(kind.__name__ in _CLIENT_LEFT for kind in type(error).__mro__):
         return True
-    inner = list(error.exceptions) if isinstance(error, BaseExceptionGroup) else []
-    return any(is_ours(each) for each in (*inner, error.__cause__, error.__context__) if each is not None)
+    # `except OSError: raise` another that says the same; a file that is not there is one that says something else.
+    translated = type(error) is OSError or isinstance(error, ConnectionError)
+    return _is_ours(error.__cause__, above) or (translated and _is_ours(error.__context__, above))

@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 from .colour import fitting, run_blocking
 from .errors import ConfigurationError, Refused, StoreError
 from .events import Callback, LogoutEvent
-from .flows.live import ROTATED
+from .flows.live import REFRESHED
 from .flows.sessions import Session
 from .opening import open_store
 from .parts import Parts
@@ -52,7 +52,7 @@ class Logout(Parts):
         """
         identity = await self._identity(token)
         if identity is not None:
-            bound = self.settings.revoke_bound and reason != ROTATED
+            bound = self.settings.revoke_bound and reason != REFRESHED
             await self.logouts.log_out([identity], bound=bound, reason=reason or "revoke_token")
         return True
 

@@ -142,12 +142,17 @@ class LogoutSettings:
     secret: tuple[str, ...] = _setting(
         values.keys, (), "signs links and forms; several for rotation; needed for `logout_url()`", secret=True
     )
-    revoke_bound: bool = _setting(values.boolean, True, "a logout ends the session of each verified credential, too")
+    revoke_bound: bool = _setting(
+        values.boolean, True, "a logout ends the session of each verified credential, and all that is of the same login"
+    )
     token_requests: tuple[TokenPath, ...] = _setting(
         values.token_paths, (), "body fields that carry tokens: `POST /refresh: refresh_token; POST /token: token`"
     )
     token_responses: tuple[TokenPath, ...] = _setting(
-        values.token_paths, (), "paths that answer with tokens: a dead bearer is taken out there, so that a login works"
+        values.token_paths,
+        (),
+        "members of login and refresh answers that carry tokens, e.g. `POST /login: access_token`: "
+        "they are bound to their login; and a dead bearer is taken out there, so that a login works",
     )
     idle_timeout: float | None = _setting(
         values.lasting, None, "a verified login that nobody used for so long is ended, exact to a twentieth or a minute"

@@ -20,6 +20,7 @@ from .endpoints.service import refusal_of
 from .errors import Refused
 from .flows.answers import MAX_TOKEN_ANSWER, Began
 from .flows.guard import PASS, Decision
+from .flows.known_headers import Known
 from .flows.sessions import Visit
 from .flows.token_requests import tokens_in_body
 from .logout import BlockingLogout
@@ -69,22 +70,23 @@ class LogoutMiddleware(Shell[App]):
             if self._signs_sessions or not plain:
                 start_response = _Answer(self, environ, self._anonymous(), start_response).start
             return self.app(environ, start_response)
-        outcome: Outcome | None = None
+        passed: Known | Outcome
         known = self._seen_alive(authorization, cookie)
         if known is not None:
-            identity = known.identity
+            passed, identity = known, known.identity
         else:
             decision = run_blocking(self._guard.check(authorization, cookie, partial(self._visit, environ, path)))
-            outcome = (decision, self.logout.clock(), False)
-            if decision.refusal is not None or decision.strip or decision.drop_authorization:
-                return self._carry_out(outcome, environ, start_response)
+            passed = (decision, self.logout.clock(), False)
             identity = decision.identity
+            unknown = identity is None and decision.identities  # it passes without an answer of the store
+            if decision.refusal is not None or decision.strip or decision.drop_authorization or unknown:
+                return self._carry_out(passed, environ, start_response)
         if identity is None:
             if self._signs_sessions or not plain:
                 start_response = _Answer(self, environ, self._anonymous(), start_response).start
             return self.app(environ, start_response)
         environ[IDENTITY] = identity
-        answer = _Answer(self, environ, outcome, start_response, by_cookie=cookie is not None)
+        answer = _Answer(self, environ, passed, start_response, by_cookie=cookie is not None)
         return answer.body(self.app(environ, answer.start))
 
     def _anonymous(self) -> Outcome:
@@ -158,9 +160,12 @@ class LogoutMiddleware(Shell[App]):
                 authorization, cookie, others=tokens, login_path=bool(here), visit=partial(self._visit, environ, path)
             )
         )
-        outcome = (decision, at, bool(answered))
+        # A request that brings a token of its own asks for its successor; it is no login.
+        outcome = (decision, at, bool(answered) and not tokens)
         if not answered or decision.refusal is not None:
             return self._carry_out(outcome, environ, start_response)
+        # Nobody can read a compressed answer here; and the caller must not choose whether it is read.
+        environ = {name: value for name, value in environ.items() if name != "HTTP_ACCEPT_ENCODING"}
         token_answer = _TokenAnswer(self, environ, outcome, answered, start_response)
         return token_answer.body(self._carry_out(outcome, environ, token_answer.start))
 
@@ -176,15 +181,16 @@ class _Answer:
     events = _has_length = False
 
     def __init__(
-        self, shell: LogoutMiddleware, environ: Environ, outcome: Outcome | None, start_response: StartResponse,
+        self, shell: LogoutMiddleware, environ: Environ, passed: Known | Outcome, start_response: StartResponse,
         *, by_cookie: bool = False,
     ) -> None:  # fmt: skip
-        self._shell, self._environ, self._outcome, self._start = shell, environ, outcome, start_response
+        self._shell, self._environ, self._passed, self._start = shell, environ, passed, start_response
         self._by_cookie = by_cookie
 
     def start(self, status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
         """The server's `start_response`, with the fields as they may leave."""
-        watched = self._outcome is not None and bool(self._outcome[0].delete)
+        passed = self._passed
+        watched = type(passed) is tuple and bool(passed[0].delete)
         for name, value in headers:
             size = len(name)
             if size == 10 and name.lower() == "set-cookie":
@@ -215,14 +221,12 @@ class _Answer:
         return StreamedBody(self._shell.logout, identities, chunks, answer=self)
 
     def _identities(self) -> tuple[Identity, ...]:
-        if self._outcome is not None:
-            return self._outcome[0].identities
-        fields = (self._environ.get("HTTP_AUTHORIZATION"), self._environ.get("HTTP_COOKIE"))
-        return self._shell._guard.identities_of(*fields)
+        passed = self._passed
+        return passed.identities if isinstance(passed, Known) else passed[0].identities
 
     def began(self) -> Began:
         """How the request began."""
-        decision, at, is_login = self._outcome or (PASS, 0.0, False)
+        decision, at, is_login = (PASS, 0.0, False) if isinstance(self._passed, Known) else self._passed
         logout, environ = self._shell.logout, self._environ
         path = environ.get("PATH_INFO", "")
         request = make_request(environ, path, logout.settings.trusted_proxies)
@@ -234,7 +238,10 @@ class _Answer:
 
 
 class _TokenAnswer:
-    """Holds the answer of a login or refresh back until its tokens are dealt with. What is no JSON passes at once."""
+    """Holds the answer of a login or refresh back until its tokens are dealt with.
+
+    What is no JSON passes at once, and so does what is no success: an error may repeat tokens, and issues none.
+    """
 
     def __init__(
         self, shell: LogoutMiddleware, environ: Environ, outcome: Outcome, fields: set[str],
@@ -244,34 +251,54 @@ class _TokenAnswer:
         self._answer = _Answer(shell, environ, outcome, start_response)
         self._started: tuple[Any, ...] | None = None
         self._written = bytearray()
+        self._write: Callable[[bytes], object] | None = None
 
     def start(self, status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Callable[[bytes], object]:
-        """Remember how the answer starts."""
+        """Remember how the answer starts; once that has left, it is for the server to say."""
         self._started = (status, headers, *exc_info)
-        return self._written.extend
+        if self._write is not None:
+            self._begin()
+        return self._take
+
+    def _take(self, data: bytes) -> None:
+        """What `start_response` returns, for applications that write."""
+        if self._write is None:
+            self._written += data
+        else:
+            self._write(data)
 
     def body(self, chunks: Iterable[bytes]) -> Iterable[bytes]:
         """The whole body, or as much of it as may be held, and then the rest."""
+        try:
+            return self._held(chunks)
+        except BaseException:
+            _close(chunks)  # The server never sees it (PEP 3333).
+            raise
+
+    def _held(self, chunks: Iterable[bytes]) -> Iterable[bytes]:
         parts = iter(chunks)
-        is_json: bool | None = None
         for part in parts:
             self._written += part
-            if is_json is None and self._started is not None:
-                is_json = _is_json(self._started[1])
-            if is_json is False or len(self._written) > MAX_TOKEN_ANSWER:
-                self._begin()
-                return _Joined(bytes(self._written), parts, chunks)
-        held = bytes(self._written)
-        if self._started is not None and _is_json(self._started[1]):
-            lines = [value for name, value in self._started[1] if name.lower() == "set-cookie"]
+            if (self._started is not None and not self._is_read()) or len(self._written) > MAX_TOKEN_ANSWER:
+                return self._passing(parts, chunks)
+        if self._is_read():
+            lines = [value for name, value in self._started[1] if name.lower() == "set-cookie"] if self._started else []
             answers = self._shell.logout.answers
-            run_blocking(answers.tokens(answers.tokens_in(held, self._fields), lines, self._answer.began()))
+            texts = answers.tokens_in(bytes(self._written), self._fields)
+            run_blocking(answers.tokens(texts, lines, self._answer.began()))
+        return self._passing(iter(()), chunks)
+
+    def _is_read(self) -> bool:
+        """Does the answer, as far as it is known, hand out tokens that we can read?"""
+        return self._started is not None and self._started[0].startswith("2") and _is_json(self._started[1])
+
+    def _passing(self, rest: Iterator[bytes], whole: Iterable[bytes]) -> Iterable[bytes]:
         self._begin()
-        return _Joined(held, iter(()), chunks)
+        return _Joined(bytes(self._written), rest, whole)
 
     def _begin(self) -> None:
         if self._started is not None:
-            self._start_response(*self._started)
+            self._write = self._start_response(*self._started)
 
 
 class _Joined:
@@ -285,9 +312,13 @@ class _Joined:
 
     def close(self) -> None:
         """For the server (PEP 3333)."""
-        close = getattr(self._whole, "close", None)
-        if close is not None:
-            close()
+        _close(self._whole)
+
+
+def _close(chunks: Iterable[bytes]) -> None:
+    close = getattr(chunks, "close", None)
+    if close is not None:
+        close()
 
 
 def _is_for_all(name: str, value: str) -> bool:

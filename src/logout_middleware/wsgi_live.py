@@ -57,10 +57,8 @@ class StreamedBody:
         if self._iterator is None:
             self._iterator = iter(self._chunks)
         chunk = next(self._iterator)
-        if not self._watched and (self._answer.events or time.monotonic() - self._began >= _YOUNG_SECONDS):
-            self._watched = True
-            self._parts.live.opened(self)
-            self._parts.watcher.wake()
+        if not self._watched:
+            self._watch()
         if self._reason is None:
             self._look_at_time()
         if self._reason is None:
@@ -71,6 +69,18 @@ class StreamedBody:
             return f"\n\nevent: auth.logout\ndata: {said}\n\n".encode("ascii")
         raise StopIteration
 
+    def _watch(self) -> None:
+        """Enter the index, if this is a connection that lasts; and ask about what it may have missed until then."""
+        late = time.monotonic() - self._began >= _YOUNG_SECONDS
+        if late or self._answer.events:
+            self._watched = True
+            self._parts.live.opened(self)
+            self._parts.watcher.wake()
+        if late:
+            with contextlib.suppress(StoreError):
+                if run_blocking(self._parts.guard.died(self.identities)):
+                    self._reason = self._reason or "logout"
+
     def _look_at_time(self) -> None:
         """Notice that the credential expired, or, once a second, that its session's time is over."""
         now, registry = self._parts.clock(), self._parts.registry
@@ -80,7 +90,9 @@ class StreamedBody:
             self._look_again_at = now + _LOOK_SECONDS
             with contextlib.suppress(StoreError):
                 for identity in self.identities:
-                    if run_blocking(registry.ends_at(identity)) <= now:
+                    ends = run_blocking(registry.ends_at(identity))
+                    self._look_again_at = min(self._look_again_at, ends)
+                    if ends <= now:
                         run_blocking(registry.seen(identity, Visit(passive=True)))  # which cuts this one, too
 
     def close(self) -> None:

@@ -30,6 +30,9 @@ from .stable_session import StableSessions
 Headers = list[tuple[str, str]]
 _NONE: Mapping[str, Identity] = {}
 MAX_TOKEN_ANSWER = MAX_BODY
+_SESSION_ID_LENGTH = 20
+"""Characters; 128 random bits need as many (OWASP ASVS 7.2.3)."""
+_REPLACED_A_MINUTE = 100
 LATE = "late_answer"
 """The reason of what an answer handed out that was under way while its login was ended."""
 
@@ -39,7 +42,7 @@ class Began:
     """How a request began: with these live identities, at this moment, to this path as the browser wrote it.
 
     `cookies`: its Cookie fields. `https`: as the browser sees it. `delete`: guarded cookies that were dead already.
-    `is_login`: a path of TOKEN_RESPONSES. `visit`: who asks.
+    `is_login`: to a path of TOKEN_RESPONSES, without a token to refresh. `visit`: who asks.
     """
 
     identities: tuple[Identity, ...]
@@ -61,6 +64,7 @@ class Answers:
         self._identifier, self._guard, self._logouts = identifier, guard, logouts
         self._signing = signing if signing.needed else None
         self._learned = learned
+        self._replaced: list[float] = []
         self._cookies = {cookie.name: cookie for cookie in identifier.cookies}
 
     def sets_guarded(self, name: str) -> bool:
@@ -79,7 +83,11 @@ class Answers:
             facts = [self._learned.sees(line, began.path) for line in guarded]
             await self._learned.remember([fact for fact in facts if fact is not None])
             set_anew = [(line, await self._identity(line, began)) for line in guarded]
+            if self._guard.observe:
+                return headers
             dead = await self._dead_of(began)
+            if dead is None:
+                return self._without_unknown(headers, set_anew, began)
             if dead:
                 return await self._without_late(headers, set_anew, dead, began)
             # An answer that writes the session of its own request again, as most do, hands out nothing new.
@@ -122,6 +130,16 @@ class Answers:
         )
         return with_deletions(kept, deletions)
 
+    def _without_unknown(
+        self, headers: Headers, set_anew: Sequence[tuple[str, Identity | None]], began: Began
+    ) -> Headers:
+        """Whether its login ended cannot be known: it may keep what it has, and gets nothing new (FAIL_MODE=closed)."""
+        before = {each.login_key for each in began.identities}
+        new = [line for line, found in set_anew if found is not None and found.login_key not in before]
+        if self._guard.fail_open or not new:
+            return headers
+        return [(name, value) for name, value in headers if name.lower() != "set-cookie" or value not in new]
+
     async def _logged_in_anew(self, dead: Collection[Identity]) -> bool:
         """Has a user of these a login that is younger than the dead one, perhaps in the same browser?"""
         registry = self._guard.registry
@@ -143,16 +161,14 @@ class Answers:
             return (await self._identifier.cookie(Credential("cookie", cookie.name, text), guarded)).identity
         return None
 
-    async def _dead_of(self, began: Began) -> Collection[Identity]:
-        """Who of those that were alive when the request began is dead by now.
-
-        Where the store cannot say, nobody: what is handed out is refused by the guard when it comes back.
-        """
+    async def _dead_of(self, began: Began) -> Collection[Identity] | None:
+        """Who of those that were alive when the request began is dead by now; None if the store cannot say."""
         if not began.identities:
             return ()
-        with contextlib.suppress(StoreError):
+        try:
             return await self._guard.died(began.identities)
-        return ()
+        except StoreError:
+            return None
 
     # ---- tokens --------------------------------------------------------------------------------------
 
@@ -182,29 +198,41 @@ class Answers:
 
         `cookies`: those of it that are cookies, by name.
         """
+        if self._guard.observe:
+            return
         now = self._logouts.clock()
+        old = {each.login_key for each in began.identities}
+        # A login with a session of its own is another one than the login that it was asked for with.
+        own = began.is_login and any(each.session_key is not None and each.login_key not in old for each in issued)
+        of = () if own else began.identities
         with contextlib.suppress(StoreError):
             await self._note_replaced(cookies, began, now)
             # First this, then the question: a logout that is under way finds the binding, or we find the logout.
-            await self._logouts.bindings.bind([*began.identities, *issued], now)
-            dead = await self._guard.died(began.identities) if began.identities else ()
+            await self._logouts.bindings.bind([*of, *issued], now)
+            dead = await self._guard.died(of) if of else ()
             if dead:
-                await self._condemn(issued, dead, began, now)
+                await self._condemn(issued, dead, now)
             else:
                 await self._mark(issued, began, now)
                 await self._register(issued, began)
 
     async def _note_replaced(self, cookies: Mapping[str, Identity], began: Began, now: float) -> None:
-        """An opaque cookie that gets another value is the same login (`Bindings.replaced`)."""
-        if not any(not each.verified for each in cookies.values()) or all(each.verified for each in began.identities):
+        """An opaque cookie that gets another value is the same login (`Bindings.replaced`), except by a login.
+
+        Short values are no session ids but the same for many, and a flood of made-up ones must not fill the store.
+        """
+        if began.is_login or not any(not each.verified for each in cookies.values()):
             return
-        alive = {each.own_key for each in began.identities}
-        for each in await self._identifier.headers((), began.cookies):
+        alive = {each.own_key for each in began.identities if not each.verified}
+        for each in await self._identifier.headers((), began.cookies) if alive else ():
             old, new = each.identity, cookies.get(each.credential.name)
-            if old is None or new is None or old.verified or new.verified or old.own_key not in alive:
+            if old is None or new is None or new.verified or old.own_key not in alive or new.own_key == old.own_key:
                 continue
-            if new.own_key != old.own_key:
-                await self._logouts.bindings.replaced(old, new, now)
+            if isinstance(each.credential, Credential) and len(each.credential.text) >= _SESSION_ID_LENGTH:
+                self._replaced = [at for at in self._replaced if now - 60 < at <= now][-_REPLACED_A_MINUTE:]
+                if len(self._replaced) < _REPLACED_A_MINUTE:
+                    self._replaced.append(now)
+                    await self._logouts.bindings.replaced(old, new, now)
 
     async def _register(self, issued: Sequence[Identity], began: Began) -> None:
         """A new login is in the registry from its first moment."""
@@ -213,17 +241,21 @@ class Answers:
             if registry is not None and each.session_key is not None:
                 await registry.register(each, began.visit)
 
-    async def _condemn(self, issued: Sequence[Identity], dead: Collection[Identity], began: Began, now: float) -> None:
-        """What was issued by a login that is dead by now is dead, too; only a session of its own is another login.
-
-        If that is so of a part of it, all of it ends: nobody is left with half a login.
-        """
-        before = {each.login_key for each in began.identities}
-        if any(each.session_key is None or each.login_key in before for each in issued):
-            await self._end(issued, now, user=next((each.user_id for each in dead), None))
+    async def _condemn(self, issued: Sequence[Identity], dead: Collection[Identity], now: float) -> None:
+        """What was issued by a login that is dead by now is dead, too; what is of another user is not of it."""
+        users = {each.user_key for each in dead if each.user_key is not None}
+        keys = {each.login_key for each in dead}
+        late = [
+            each
+            for each in issued
+            if each.login_key in keys or each.user_key in users or (each.user_key is None and not each.is_client)
+        ]
+        if late:
+            await self._end(late, now, user=next((each.user_id for each in dead), None))
 
     async def _end(self, issued: Sequence[Identity], now: float, *, user: str | None) -> None:
-        keys = dict.fromkeys(each.login_key for each in issued)
+        bound = self._logouts.bindings.enabled
+        keys = dict.fromkeys(each.login_key if bound else each.own_key for each in issued)
         event = LogoutEvent(kind="logout", outcome="done", time=now, user=user, scope="token", reason=LATE)
         await self._logouts.revoke([Revocation(key, FOREVER, self._logouts.lasting(now), LATE) for key in keys], event)
 

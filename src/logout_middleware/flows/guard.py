@@ -23,6 +23,7 @@ from ..stores import PartlyKnown, Store
 from .bindings import Bindings
 from .identify import Identifier, Presented
 from .known_headers import Known, KnownHeaders
+from .live import ROTATED
 from .login_marks import LoginMarks
 from .sessions import Sessions, Visit
 
@@ -106,7 +107,7 @@ class Guard:
             return None
         if bearer is None:
             return held
-        return _leading(bearer, held) if bearer.beside is held else None
+        return bearer.pair if bearer.beside is held else None
 
     async def check(
         self, authorization: bytes | str | None, cookie: bytes | str | None, visit: GetVisit = Visit
@@ -125,23 +126,24 @@ class Guard:
         if len(known) == 2 and known[0].beside is not known[1]:
             if self.bindings is not None and self.bindings.unbound(identities):
                 return await self.judge(_lines(authorization), _lines(cookie), remember=raw, visit=visit)
-            known[0].beside = known[1]
+            known[0].beside, known[0].pair = known[1], _pair_of(known[0], known[1])
         try:
             records = await self.store.find([key for each in known for key in each.keys])
-            if not records and not await self._note_seen(identities, now, visit):
+            # Records that refuse nobody here are those of a logout of the others, for one.
+            if records and (not identities or any(is_revoked(each, records) for each in identities)):
+                return await self.judge(_lines(authorization), _lines(cookie), visit=visit)
+            if not await self._note_seen(identities, now, visit):
                 return await self.judge(_lines(authorization), _lines(cookie))
         except PartlyKnown:
             return await self.judge(_lines(authorization), _lines(cookie))
         except StoreError as error:
-            return await self._cannot_know(error)
-        if records:
-            return await self.judge(_lines(authorization), _lines(cookie), visit=visit)
+            return await self._cannot_know(error, identities)
         for each in known:
             # The version from before the question: what was added meanwhile makes it another one.
             each.passed_at = -1 if version is None else version
             each.not_after = self._in_peace_until(each)
-        leading = _leading(*known, *(None,) * (2 - len(known)))
-        return Decision(leading.identity if leading is not None else None, identities=identities)
+        leading = known[0] if len(known) == 1 else _leading(*known)
+        return Decision(leading.identity, identities=identities)
 
     async def _note_seen(self, identities: Sequence[Identity], now: float, visit: GetVisit) -> bool:
         """Have the registry know of these, where it is time to; False if the time of one was over."""
@@ -157,18 +159,16 @@ class Guard:
         return min([known.valid_until, *map(self.registry.due_at, known.identities)])
 
     async def died(self, identities: Sequence[Identity]) -> tuple[Identity, ...]:
-        """Those of these, which were alive before, that are dead by now. StoreError if that cannot be known."""
-        records = await self.store.find([key for each in identities for key in each.keys])
+        """Those of these, which were alive before, that are dead by now. StoreError if that cannot be known.
+
+        What its own refresh replaced is not: the login goes on.
+        """
+        found = await self.store.find([key for each in identities for key in each.keys])
+        records = [record for record in found if record.reason != ROTATED]
         if not records:
             return ()
         exact = await self.marks.exact(identities, records) if self.marks is not None else identities
         return tuple(each for each, now in zip(identities, exact, strict=True) if is_revoked(now, records))
-
-    def identities_of(self, authorization: bytes | str | None, cookie: bytes | str | None) -> tuple[Identity, ...]:
-        """Whom these fields of a request that passed stand for, as remembered; some may be forgotten again."""
-        bearer = self.bearers.recall(authorization) if authorization is not None else None
-        held = self.cookies.recall(cookie) if cookie is not None else None
-        return (bearer.identities if bearer else ()) + (held.identities if held else ())
 
     async def judge(
         self,
@@ -197,24 +197,27 @@ class Guard:
             self._examine(finding, records)
         unknown = [finding.code is None for finding in findings]
         if away is not None and any(unknown):
-            decision = await self._cannot_know(away)
-            if decision.refusal is not None or all(unknown):
-                return decision
+            left = [each.identity for each in presented if each.identity is not None]
+            unknowing = await self._cannot_know(away, left)
+            if unknowing.refusal is not None or all(unknown):
+                return unknowing
         tokens = [finding for finding in findings if finding.presented.cookie is None]
         if handshake and len(tokens) > 1:
             tokens[0].code, tokens[0].why = "invalid_request", "the handshake carries more than one token"
-        if any(finding.code is not None for finding in findings):
-            return await self._decide(findings, login_path=login_path, handshake=handshake)
-        if away is not None:
-            return self._remember(presented, remember)
+        good = [finding.presented for finding in findings if finding.code is None]
+        decision: Decision | None = None
+        if len(good) < len(findings):
+            decision = await self._decide(findings, login_path=login_path, handshake=handshake)
+            if decision.refusal is not None:
+                return decision
         try:
-            stays = await self._welcome(presented, visit)
+            stays = away is not None or self.observe or await self._welcome(good, visit)
         except StoreError as error:
             return await self._cannot_know(error)
         if not stays:
             # Something of it ended while it was looked at, and the store says so now.
             return await self.judge(authorization, cookie, others=others, login_path=login_path, handshake=handshake)
-        return self._remember(presented, remember)
+        return decision if decision is not None else self._remember(presented, remember)
 
     async def _known_of(
         self, presented: list[Presented]
@@ -241,8 +244,13 @@ class Guard:
 
     async def _welcome(self, presented: Sequence[Presented], visit: GetVisit) -> bool:
         """Bind those that came together, and note that they were seen; False if one of them turned out to be over."""
-        identities = [each.identity for each in presented if each.identity is not None]
         now = self.clock()
+        # Of a body's token nobody asked yet if it is in time.
+        identities = [
+            each.identity
+            for each in presented
+            if each.identity is not None and now < each.identity.expires_at + self.leeway
+        ]
         if self.bindings is not None and self.bindings.unbound(identities):
             with contextlib.suppress(StoreError):  # It is tried again with their next request.
                 if await self.bindings.bind(identities, now) and await self.died(identities):
@@ -284,15 +292,17 @@ class Guard:
         if cookie is not None:
             self.cookies.remember(cookie, self._known(held))
         everyone = _foremost_first(bearers + held)
-        return Decision(everyone[0], identities=everyone) if everyone else PASS
+        # Who observes, ends nothing: no answer is changed, and nothing open is cut.
+        return Decision(everyone[0], identities=() if self.observe else everyone) if everyone else PASS
 
     def _known(self, identities: Sequence[Identity]) -> Known:
         ends = [identity.expires_at + self.leeway for identity in identities if identity.verified]
         keys = tuple(dict.fromkeys(key for identity in identities for key in identity.keys))
         ordered = _foremost_first(identities)
         known = Known(
-            min([*ends, self.clock() + self.remember_seconds]), keys, ordered[0] if ordered else None, ordered
-        )
+            min([*ends, self.clock() + self.remember_seconds]), keys, ordered[0] if ordered else None,
+            () if self.observe else ordered,
+        )  # fmt: skip
         known.not_after = self._in_peace_until(known)
         return known
 
@@ -335,14 +345,19 @@ class Guard:
         everyone = _foremost_first([each.presented.identity for each in findings if each.presented.identity])
         return Decision(everyone[0] if everyone else None)
 
-    async def _cannot_know(self, error: StoreError) -> Decision:
-        """The store cannot answer: that is not "revoked", so no cookie is touched and nobody is told 401."""
+    async def _cannot_know(self, error: StoreError, identities: Sequence[Identity] = ()) -> Decision:
+        """The store cannot answer: that is not "revoked", so no cookie is touched and nobody is told 401.
+
+        What passes all the same is watched as that of these `identities`.
+        """
         now = self.clock()
         if now - self._failure_told_at >= _FAILURE_EVENT_SECONDS or now < self._failure_told_at:
             self._failure_told_at = now
             outcome = "failed_open" if self.fail_open or self.observe else "failed_closed"
             await self.events.emit(LogoutEvent("store_failed", outcome, now, detail=str(error)))
-        return PASS if self.fail_open or self.observe else Decision(refusal=unavailable())
+        if self.observe:
+            return PASS
+        return Decision(identities=tuple(identities)) if self.fail_open else Decision(refusal=unavailable())
 
     def refusal(self, finding: _Finding) -> Response:
         """401 or 400 with the challenge of RFC 6750 3 (RFC 9449 7.1 for DPoP)."""
@@ -369,12 +384,16 @@ def unavailable() -> Response:
     )
 
 
-def _leading(one: Known | None, other: Known | None) -> Known | None:
+def _leading(one: Known, other: Known) -> Known:
     """The one of two whose identity the application is told: the first, unless only the other's is verified."""
-    if one is None or other is None:
-        return one or other
     better = other.identity is not None and other.identity.verified
-    return other if better and not (one.identity is not None and one.identity.verified) else one
+    none = one.identity is None
+    return other if none or (better and one.identity is not None and not one.identity.verified) else one
+
+
+def _pair_of(bearer: Known, held: Known) -> Known:
+    """What both headers of a request say together."""
+    return Known(0.0, (), _leading(bearer, held).identity, bearer.identities + held.identities)
 
 
 def _foremost_first(identities: Sequence[Identity]) -> tuple[Identity, ...]:

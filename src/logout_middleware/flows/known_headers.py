@@ -23,7 +23,7 @@ class Known:
 
     `not_after`: until then nothing has to be looked at but the version: it is valid, and was seen lately. `passed_at`:
     the version of the store in which nothing was found under these keys; -1 before it was asked. `beside`: the other
-    header of the request, with which it was looked at together.
+    header of the request, with which it was looked at together; `pair`: what both say.
     """
 
     valid_until: float
@@ -33,6 +33,7 @@ class Known:
     not_after: float = -math.inf
     passed_at: int = -1
     beside: Known | None = None
+    pair: Known | None = None
 
 
 _Packed = tuple[float, tuple[bytes, ...], tuple[tuple[Any, ...], ...]]

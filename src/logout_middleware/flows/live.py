@@ -14,8 +14,11 @@ from typing import Protocol
 from ..rules.identity import Identity
 from ..rules.revocation import Revocation
 
-ROTATED = "refresh"
-"""The reason of a token that was replaced by its refresh: it is dead, but what was opened with it goes on."""
+REFRESHED = "refresh"
+"""The reason that an application gives for a token which its refresh replaced."""
+ROTATED = "!refresh"
+"""The reason in its record: it is dead, but its login, and what was opened with it, goes on. Records of one moment keep
+the larger reason, and any other says more."""
 
 
 class Connection(Protocol):

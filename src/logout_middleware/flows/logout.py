@@ -17,11 +17,11 @@ from ..rules.identity import Identity
 from ..rules.revocation import FOREVER, Revocation, forgettable_after, refusing
 from ..stores import Outcome, PartlyKnown, Store
 from .bindings import Bindings
-from .live import Live
+from .live import REFRESHED, ROTATED, Live
 from .login_marks import AFTER, LoginMarks
 
 SCOPES = ("local", "others", "global")
-_QUICK, _MOST_MOVES = 0.05, 5
+_QUICK, _MOST_MOVES = 0.05, 20
 """A write that takes less is shorter than a refresh (seconds); so often a slow one is repeated."""
 
 
@@ -253,7 +253,8 @@ class Logouts:
         found = [(each, refusing(each, records)) for each in identities]
         return Known(
             tuple(identities),
-            tuple(each for each, by in found if not by),
+            # What its refresh replaced may still say which login is to end.
+            tuple(each for each, by in found if all(record.reason == ROTATED for record in by)),
             tuple(dict.fromkeys(record for _, by in found for record in by)),
         )
 
@@ -279,6 +280,7 @@ class Logouts:
         `members`: what is bound to them, and ends or stays with them.
         """
         found: dict[tuple[bytes, frozenset[bytes]], Revocation] = {}
+        reason = ROTATED if reason == REFRESHED else reason
         verified = [identity for identity in live if identity.verified]
         sessions = {each.session_key: each for each in verified if each.session_key is not None}
         # An expired token may still end its own session, but it must not reach what was created after its time.

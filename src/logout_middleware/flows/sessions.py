@@ -7,24 +7,24 @@ A session that was idle for too long, or is too old, is ended like by a logout, 
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..errors import StoreError
 from ..rules.identity import Identity
-from ..rules.revocation import everyone_key, key_of
+from ..rules.revocation import everyone_key, forgettable_after, key_of
 from ..stores import Fact, Store
-from .bindings import BOUND
+from .bindings import BOUND, forget_oldest
 from .logout import Caller, Logouts
 
 SEEN = key_of("fact", None, "seen")
 REGISTERED = "session"
 _REMEMBERED = 65_536
 _INTERVAL_SECONDS = 300.0
+_AGAIN_SECONDS = 5.0
+"""So soon it is tried again to note what the store did not take."""
 _LONGEST_IDLE_INTERVAL, _PART_OF_IDLE = 60.0, 20
 """An idle time-out is exact to a twentieth, and a minute: never later, at most so much earlier."""
 
@@ -56,6 +56,15 @@ class Session:
         return self.key.hex()
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A session as this process knows it. `due`: when to note it again; `noted`: is that, and its count, stored?"""
+
+    due: float
+    session: Session
+    noted: bool = True
+
+
 @dataclass(slots=True)
 class Sessions:
     """The registry of one Logout object. `idle`, `absolute`: seconds or None; `most`: MAX_SESSIONS or None.
@@ -70,7 +79,7 @@ class Sessions:
     absolute: float | None = None
     most: int | None = None
     listed: bool = True
-    _due: OrderedDict[bytes, tuple[float, Session]] = field(default_factory=OrderedDict)
+    _known: dict[bytes, _Known] = field(default_factory=dict)
 
     @property
     def enabled(self) -> bool:
@@ -90,10 +99,10 @@ class Sessions:
         """From when on the guard must say again that it saw this one; infinity for what is not registered."""
         if identity is None or not self.concerns(identity):
             return float("inf")
-        known = self._due.get(identity.login_key)
-        if known is None or identity.expires_at > known[1].expires_at:
+        known = self._known.get(identity.login_key)
+        if known is None or (known.noted and identity.expires_at > known.session.expires_at):
             return float("-inf")
-        return known[0]
+        return known.due
 
     def concerns(self, identity: Identity) -> bool:
         """Is there a reason to know of this login?"""
@@ -107,47 +116,71 @@ class Sessions:
         StoreError where it has a time to keep and that cannot be known.
         """
         now, key = self.clock(), identity.login_key
-        known = self._due.get(key)
-        session = known[1] if known is not None else None
-        if session is None or self._over(session, now) is not None:
+        known = self._known.get(key)
+        session = known.session if known is not None else None
+        if known is None or not known.noted or self._over(known.session, now) is not None:
             try:
-                session = await self._read(key)  # Another worker may have seen it later than this one.
+                # Another worker may have seen it later than this one.
+                session = _together(session, await self._read(key))
             except StoreError:
                 if self.timed:
                     raise
+                self._remember(now + _AGAIN_SECONDS, session or self._first_sight(identity, now), noted=False)
                 return True
         over = self._over(session or self._first_sight(identity, now), now)
         if over is not None:
-            self._due.pop(key, None)
+            self._known.pop(key, None)
             caller, logins = Caller(visit.address, visit.user_agent), {key: identity.session_id}
             await self.logouts.end_sessions(logins, user=identity.user_id, reason=over, caller=caller)
             return False
-        if visit.passive and session is not None:
-            self._remember(known[0] if known is not None else float("-inf"), session)
-            return True
-        await self._note(identity, visit, session, now)
+        noted = known is None or known.noted
+        # What is off the list must come back to it, and be counted, however passively it is used.
+        if visit.passive and session is not None and noted and now < session.expires_at:
+            self._remember(known.due if known is not None else float("-inf"), session)
+        else:
+            await self._note(identity, visit, session, now, noted=noted)
         return True
 
     async def register(self, identity: Identity, visit: Visit) -> None:
         """Know of a login from its first moment; its first request will say more of it."""
         if self.due_at(identity) < float("inf") and await self.seen(identity, visit):
-            self._due.pop(identity.login_key, None)
+            known = self._known.get(identity.login_key)
+            if known is not None and known.noted:
+                self._known.pop(identity.login_key, None)
 
-    async def _note(self, identity: Identity, visit: Visit, session: Session | None, now: float) -> None:
+    async def _note(
+        self, identity: Identity, visit: Visit, session: Session | None, now: float, *, noted: bool
+    ) -> None:
+        """Store that it was seen. `noted` False: the last time that failed, or its count did."""
         created = session.created_at if session else min(now, identity.issued_at or now)
         ends = max(identity.expires_at, session.expires_at if session else 0.0)
-        noted = Session(identity.login_key, created, now, ends, visit.address, visit.user_agent)
-        until = self.logouts.lasting(now)
-        facts = [Fact(noted.key, SEEN, now, until, _as_text(noted))]
-        is_new = session is None and identity.user_key is not None and identity.session_key is not None
-        if is_new and identity.user_key is not None:
-            facts.append(Fact(identity.user_key, noted.key, now, until, REGISTERED))
-        self._remember(min(now + self._interval, self._ends(noted)), noted)
-        # It must not fail a request that the store does not take a note now; the next interval brings the next one.
-        with contextlib.suppress(StoreError):
+        seen = session.last_seen if visit.passive and session else now
+        sid = identity.session_id
+        note = Session(identity.login_key, created, seen, ends, visit.address, visit.user_agent, sid)
+        facts = [Fact(note.key, SEEN, seen, self._remembered_until(identity, now), _as_text(note))]
+        user = identity.user_key if identity.session_key is not None else None
+        if user is not None:
+            # With every note: the list reads whom it names, so it names nobody who is over.
+            facts.append(Fact(user, note.key, now, self._until(ends, now), REGISTERED))
+        due = min(now + self._interval, self._ends(note))
+        counts = session is None or not noted or session.expires_at <= now
+        # It must not fail a request that the store does not take a note now; it is tried again soon.
+        try:
             await self.store.learn(facts)
-            if is_new and self.most is not None and identity.user_key is not None:
-                await self._end_oldest(identity, identity.user_key)
+            if counts and user is not None and self.most is not None:
+                await self._end_oldest(identity, user)
+        except StoreError:
+            self._remember(min(due, now + _AGAIN_SECONDS), note, noted=False)
+        else:
+            self._remember(due, note)
+
+    def _remembered_until(self, identity: Identity, now: float) -> float:
+        """A session goes on in tokens that are not minted yet, and its clock with it; what has none ends itself."""
+        return self.logouts.lasting(now) if identity.session_key is not None else self._until(identity.expires_at, now)
+
+    def _until(self, ends: float, now: float) -> float:
+        """When what ends then, if it ever does, may be forgotten."""
+        return forgettable_after(min(max(ends, now) + self.logouts.leeway, self.logouts.lasting(now)))
 
     @staticmethod
     def _first_sight(identity: Identity, now: float) -> Session:
@@ -155,10 +188,9 @@ class Sessions:
         created = min(now, identity.issued_at if identity.issued_at is not None else now)
         return Session(identity.login_key, created, now, identity.expires_at, sid=identity.session_id)
 
-    def _remember(self, due: float, session: Session) -> None:
-        self._due[session.key] = (due, session)
-        while len(self._due) > _REMEMBERED:
-            self._due.popitem(last=False)
+    def _remember(self, due: float, session: Session, *, noted: bool = True) -> None:
+        self._known[session.key] = _Known(due, session, noted)
+        forget_oldest(self._known, _REMEMBERED)
 
     async def _end_oldest(self, identity: Identity, user_key: bytes) -> None:
         """MAX_SESSIONS: the newest login stays, however old the others are."""
@@ -174,11 +206,7 @@ class Sessions:
         """What is known of this login: of all its parts together, if it is bound to others."""
         keys = [key, *await self.logouts.bindings.members([key], self.clock())]
         parts = await self.about(keys)
-        if not parts:
-            return None
-        newest = max(parts, key=lambda each: each.last_seen)
-        created, ends = min(each.created_at for each in parts), max(each.expires_at for each in parts)
-        return replace(newest, key=key, created_at=created, expires_at=ends)
+        return replace(_one_of(parts), key=key) if parts else None
 
     def _ends(self, session: Session) -> float:
         """When its time will be over if nobody uses it."""
@@ -231,22 +259,33 @@ class Sessions:
         return [_from_fact(fact) for fact in await self.store.facts(list(keys)) if fact.name == SEEN]
 
 
+def _one_of(parts: Sequence[Session]) -> Session:
+    """What is known of these parts of one login together."""
+    newest = max(parts, key=lambda each: each.last_seen)
+    created, ends = min(each.created_at for each in parts), max(each.expires_at for each in parts)
+    return replace(newest, created_at=created, expires_at=ends)
+
+
+def _together(one: Session | None, other: Session | None) -> Session | None:
+    known = [each for each in (one, other) if each is not None]
+    return _one_of(known) if known else None
+
+
 def _logins(sessions: Sequence[Session], facts: Sequence[Fact]) -> list[Session]:
     """One for each login: a cookie and a token that are bound to each other are one device, named by the older."""
     oldest_first = sorted(sessions, key=lambda each: (each.created_at, each.key))
     bound: dict[bytes, set[bytes]] = {each.key: {each.key} for each in sessions}
     for fact in facts:
-        if fact.text.startswith(BOUND) and fact.name in bound and fact.subject in bound:
-            together = bound[fact.subject] | bound[fact.name]
+        # What two are both bound to need not be on the list itself.
+        if fact.text.startswith(BOUND):
+            together = bound.get(fact.subject, {fact.subject}) | bound.get(fact.name, {fact.name})
             bound.update(dict.fromkeys(together, together))
     logins = []
     for first in oldest_first:
         parts = [each for each in oldest_first if each.key in bound[first.key]]
         if parts[0] is first:
-            latest = max(parts, key=lambda each: each.last_seen)
-            ends = max(each.expires_at for each in parts)
             sid = next((each.sid for each in parts if each.sid is not None), None)
-            logins.append(replace(latest, key=first.key, created_at=first.created_at, expires_at=ends, sid=sid))
+            logins.append(replace(_one_of(parts), key=first.key, sid=sid))
     return logins
 
 

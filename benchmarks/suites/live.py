@@ -27,8 +27,8 @@ from tests.real_servers.live_clients import Body, Connection, Crowd, Cut, Login,
 
 from logout_middleware.asgi import LogoutMiddleware
 
-from . import pair
-from .pair import Effort, Result, Table, Void
+from .. import pair
+from ..pair import Effort, Result, Table, Void
 
 NAME = "live"
 SQLITE, REDIS = "SQLite", "Redis"
