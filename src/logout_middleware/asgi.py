@@ -46,6 +46,11 @@ from .settings import LogoutSettings
 from .sharing import Shell, for_middleware
 from .values import TokenPath
 
+# As frameworks write them; ASGI asks for lower case.
+_SETS = frozenset({b"set-cookie", b"Set-Cookie", b"SET-COOKIE"})
+_WATCHED = _SETS | {b"content-type", b"Content-Type", b"CONTENT-TYPE"}
+_WATCHED_KINDS = frozenset({b"h", b"e"})  # the sixth letter of text/html and of text/event-stream
+
 Outcome = tuple[Decision, float, bool]
 """What was decided about a request, when it began, and whether its path answers with tokens."""
 _BEFORE_START = ("http.response.debug", "http.response.early_hint", "http.response.push")
@@ -83,9 +88,8 @@ class LogoutMiddleware(Shell[App]):
         if scope.get("root_path"):
             path = below_root(path, scope["root_path"])
         special = self._special.get(path)
-        # Nothing but a GET without parameters is sure not to be a login.
-        plain = scope["method"] == "GET" and not scope.get("query_string")
-        if special is None and not plain and path.startswith(self._below_sessions):
+        method = scope["method"]
+        if method != "GET" and special is None and path.startswith(self._below_sessions):
             special = session_route(self.logout.service, self.logout.settings.prefix, path)
         if special is not None:
             return await self._serve_special(special, path, scope, receive, send)
@@ -99,7 +103,8 @@ class LogoutMiddleware(Shell[App]):
                 repeated |= cookie is not None
                 cookie = value
         if (authorization is None and cookie is None) or (self._exempts and self._paths.is_exempt(path)):
-            if self._signs_sessions or not plain:
+            # Nothing but a GET without parameters is sure not to be a login, whose cookies we want to see.
+            if method != "GET" or self._signs_sessions or scope.get("query_string"):
                 send = partial(_sent, self, send, scope, (PASS, self.logout.clock(), False), False)
             return await self.app(scope, receive, send)
         passed: Known | Outcome
@@ -119,7 +124,7 @@ class LogoutMiddleware(Shell[App]):
             if decision.refusal is not None or decision.strip or decision.drop_authorization or unknown:
                 return await self._carry_out(passed, scope, receive, send)
         if identity is None:
-            if self._signs_sessions or not plain:
+            if method != "GET" or self._signs_sessions or scope.get("query_string"):
                 send = partial(_sent, self, send, scope, (PASS, self.logout.clock(), False), False)
             return await self.app(scope, receive, send)
         state = scope.get("state")
@@ -217,11 +222,21 @@ class LogoutMiddleware(Shell[App]):
             delete=decision.delete, is_login=is_login, visit=service.visit(request, scope["path"]),
         )  # fmt: skip
 
-    async def _with_cookies(self, send: Send, scope: Scope, passed: Known | Outcome, message: Message) -> None:
-        """Send the start of an answer that sets or must delete cookies."""
-        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in message.get("headers", ())]
-        changed = await self._answers.cookies(headers, self._began(scope, passed))
-        pairs = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in changed]
+    async def _start(
+        self, send: Send, scope: Scope, passed: Known | Outcome, by_cookie: bool, message: Message
+    ) -> None:
+        """Send the start of an answer that sets or must delete cookies, or is a page or an event stream."""
+        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in message.get("headers") or ()]
+        fields = {name.lower(): value for name, value in headers}
+        kind, kept = fields.get("content-type", ""), fields.get("cache-control", "")
+        if kind.startswith("text/event-stream"):
+            scope[self._events] = "content-encoding" not in fields
+        elif by_cookie and kind.startswith("text/html") and "no-store" not in kept and "public" not in kept:
+            # After a logout, "back" must not show it, neither from a cache nor from the browser's memory.
+            headers.append(("cache-control", "no-store"))
+        if "set-cookie" in fields or (type(passed) is tuple and passed[0].delete):
+            headers = await self._answers.cookies(headers, self._began(scope, passed))
+        pairs = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
         await send({**message, "headers": pairs})
 
     # ---- live connections ----------------------------------------------------------------------------
@@ -234,6 +249,15 @@ class LogoutMiddleware(Shell[App]):
         if live_loop is None:
             live_loop = self._loops[loop] = LiveLoop(self.logout, loop)
         return live_loop
+
+    def _part(self, send: Send, scope: Scope, passed: Known | Outcome, message: Message) -> Awaitable[None]:
+        """Forward a message of a body that comes in parts, or may."""
+        body: Body | None = scope.get(self._body)
+        if body is not None:
+            return body.send(message)
+        if message["type"] == "http.response.body" and message.get("more_body"):
+            return self._first_part(send, scope, passed, message)
+        return send(message)
 
     async def _first_part(self, send: Send, scope: Scope, passed: Known | Outcome, message: Message) -> None:
         """Send the first part of a body that has more, and have it ended with its login."""
@@ -309,36 +333,22 @@ def _identities(passed: Known | Outcome) -> tuple[Identity, ...]:
     return passed.identities if isinstance(passed, Known) else passed[0].identities
 
 
-def _sent(  # noqa: C901 - one frame, for speed
+def _sent(
     shell: LogoutMiddleware, send: Send, scope: Scope, passed: Known | Outcome, by_cookie: bool, message: Message
 ) -> Awaitable[None]:
     """Forward one message of an answer. Most pass at once: this is no coroutine, it hands on the server's."""
     kind = message["type"]
-    if kind == "http.response.body":
-        if message.get("more_body") or shell._body in scope:
-            body: Body | None = scope.get(shell._body)
-            return body.send(message) if body is not None else shell._first_part(send, scope, passed, message)
-    elif kind == "http.response.start":
+    if kind == "http.response.start":
+        if type(passed) is tuple and passed[0].delete:
+            return shell._start(send, scope, passed, by_cookie, message)
         headers = message.get("headers") or ()
         if type(headers) is not list:
-            headers = [tuple(pair) for pair in headers]
-            message = {**message, "headers": headers}
-        watched = type(passed) is tuple and bool(passed[0].delete)
-        for name, value in headers:
-            size = len(name)
-            if size == 10 and name.lower() == b"set-cookie":
-                watched = True
-            elif size == 12 and value.startswith((b"text/html", b"text/event-stream")):
-                if name.lower() != b"content-type":
-                    continue
-                if value.startswith(b"text/event"):
-                    scope[shell._events] = not any(bytes(each).lower() == b"content-encoding" for each, _ in headers)
-                elif by_cookie and not any(_is_for_all(*pair) for pair in headers):
-                    message = {**message, "headers": [*headers, (b"cache-control", b"no-store")]}
-        if watched:
-            return shell._with_cookies(send, scope, passed, message)
-    elif shell._body in scope:
-        return scope[shell._body].send(message)  # type: ignore[no-any-return]
+            message = {**message, "headers": [tuple(pair) for pair in headers]}
+        for name, value in message["headers"]:
+            if name in _WATCHED and (name in _SETS or value[5:6] in _WATCHED_KINDS):
+                return shell._start(send, scope, passed, by_cookie, message)
+    elif "more_body" in message or shell._body in scope:
+        return shell._part(send, scope, passed, message)
     return send(message)
 
 
@@ -381,11 +391,6 @@ class _TokenAnswer:
         lines = [value.decode("latin-1") for name, value in start["headers"] if name.lower() == b"set-cookie"]
         await answers.tokens(answers.tokens_in(bytes(self._parts), self._fields), lines, began)
         return start
-
-
-def _is_for_all(name: bytes, value: bytes) -> bool:
-    """Does this field say already who may keep the answer: nobody, or everybody? (RFC 9111 5.2.2)"""
-    return len(name) == 13 and name.lower() == b"cache-control" and (b"no-store" in value or b"public" in value)
 
 
 def _is_json(start: Message) -> bool:
