@@ -22,6 +22,7 @@ from .asgi_messages import (
     ReplayedBody,
     Scope,
     Send,
+    is_json_answer,
     lines_of,
     make_request,
     nothing,
@@ -366,7 +367,7 @@ class _TokenAnswer:
     async def send(self, message: Message) -> None:
         """Forward this message, or keep it until the last."""
         kind = message["type"]
-        if kind == "http.response.start" and 200 <= message["status"] < 300 and _is_json(message):
+        if kind == "http.response.start" and 200 <= message["status"] < 300 and is_json_answer(message):
             self._start = message
         elif self._start is None or kind in _BEFORE_START:
             await self._send(message)
@@ -391,13 +392,6 @@ class _TokenAnswer:
         lines = [value.decode("latin-1") for name, value in start["headers"] if name.lower() == b"set-cookie"]
         await answers.tokens(answers.tokens_in(bytes(self._parts), self._fields), lines, began)
         return start
-
-
-def _is_json(start: Message) -> bool:
-    fields = {bytes(name).lower(): bytes(value) for name, value in start.get("headers") or ()}
-    kind = fields.get(b"content-type", b"").partition(b";")[0].strip().lower()
-    plain = fields.get(b"content-encoding", b"identity") == b"identity"
-    return plain and (kind == b"application/json" or kind.endswith(b"+json"))
 
 
 class LogoutEndpoints:

@@ -91,3 +91,11 @@ def lines_of(scope: Scope, name: bytes) -> list[str]:
 async def nothing() -> Message:
     """The `receive` of a request whose body nobody asks for."""
     return {"type": "http.disconnect"}
+
+
+def is_json_answer(start: Message) -> bool:
+    """Does this start an answer in JSON that can be read as it is?"""
+    fields = {bytes(name).lower(): bytes(value) for name, value in start.get("headers") or ()}
+    kind = fields.get(b"content-type", b"").partition(b";")[0].strip().lower()
+    plain = fields.get(b"content-encoding", b"identity") == b"identity"
+    return plain and (kind == b"application/json" or kind.endswith(b"+json"))
