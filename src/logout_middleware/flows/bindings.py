@@ -20,7 +20,7 @@ from ..rules.revocation import forgettable_after
 from ..stores import Fact, Store
 
 BOUND = "bound "
-REPLACED_SECONDS = 120.0
+REPLACED_SECONDS = 30.0
 _HUB = " hub"
 """The end of the text of a binding to something that others are bound to: from there the way goes on."""
 _REMEMBERED = 16_384
@@ -84,13 +84,16 @@ class Bindings:
     async def replaced(self, old: Identity, new: Identity, now: float) -> None:
         """Remember for a moment that the application gave this browser another value of an opaque cookie.
 
-        A logout that was sent with the old one, before the new one arrived, ends the new one as well. One way, and not
-        for long: whoever planted the old value in a browser must not be able to log out who logs in with it later.
+        A logout that was sent with either while the other was under way ends both. Not for long: whoever planted the
+        old value in a browser must not be able to log out who logs in with it later.
         """
         until = now + REPLACED_SECONDS
         if self.enabled:
-            text = _as_text(self._end(new, now), is_hub=True)
-            await self.store.learn([Fact(old.own_key, new.own_key, now, until, text)])
+            facts = [
+                Fact(one.own_key, other.own_key, now, until, _as_text(self._end(other, now), is_hub=True))
+                for one, other in ((old, new), (new, old))
+            ]
+            await self.store.learn(facts)
 
     def _end(self, identity: Identity, now: float) -> float:
         # A session lives on in tokens that are not minted yet.
