@@ -108,6 +108,7 @@ def serving(kind: str, store: str, folder: Path, **settings: str) -> Iterator[Fl
     environment = {
         **os.environ, "LOGOUT_STORE": store, "LOGOUT_JWT_KEY": KEY, "LOGOUT_JWT_ALGORITHMS": "HS256",
         "LOGOUT_MAX_STALENESS": str(BOUND_SECONDS), "LOGOUT_RATE_LIMIT": "off", "LOGOUT_KEY_PREFIX": f"t{port}:",
+        "LOGOUT_ENDPOINTS": "logout",  # no list of devices: a session that is new to a worker would be noted
         "WORKERS_FOLDER": str(folder), "PYTHONPATH": str(Path(__file__).parents[2]), **settings,
     }  # fmt: skip
     bind = ["--port", str(port)] if kind == "uvicorn" else ["--bind", f"127.0.0.1:{port}"]
