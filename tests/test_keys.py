@@ -18,7 +18,7 @@ from logout_middleware import BlockingLogout, ConfigurationError, StoreError
 from logout_middleware.keys import FRESH_SECONDS, RETRY_SECONDS, JwksKeys
 from logout_middleware.testing import MovableClock
 
-CLAIMS = {"sub": "ann", "sid": "s1", "jti": "j1", "iat": time.time(), "exp": time.time() + 600}
+CLAIMS = {"sub": "ann", "sid": "s1", "jti": "j1", "iat": time.time(), "exp": time.time() + 86400}
 
 
 def public_pem(key: Any) -> str:

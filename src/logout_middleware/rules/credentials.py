@@ -162,10 +162,13 @@ def read_pieces(lines: Sequence[str], name: str) -> Credential | Ambiguous | Non
 
 def pieces_of(lines: Sequence[str], name: str) -> list[str]:
     """The names in these Cookie fields that somebody could take for pieces of this cookie."""
-    if not any(name in line for line in lines):
-        return []
-    written = (pair.partition("=")[0].strip(" \t") for line in lines for pair in re.split("[;,]", line))
-    return [each for each in written if each.startswith(name) and _PIECE.fullmatch(each, len(name))]
+    piece = _pieces(name)
+    return [found for line in lines if name in line for found in piece.findall(line)]
+
+
+@lru_cache(maxsize=256)
+def _pieces(name: str) -> re.Pattern[str]:
+    return re.compile(rf"(?:^|[;,])[ \t]*({re.escape(name)}(?:\.|__?|C)[0-9]{{1,9}})[ \t]*=")
 
 
 def without_cookies(lines: Sequence[str], names: Sequence[str]) -> list[str]:
