@@ -99,8 +99,10 @@ def _possible(site: Site, visits: list[Visit], slow: list[Visit], logout: Visit,
         early = each.at == DONE and each is logout and any(one.sent is None for one in slow)
         # The application's own logout is a further request of the same button.
         unasked = each.sent is None and each.path == "/logout" and logout.sent is None
-        # Nobody logs in before he has seen that he is logged out.
-        premature = each is again and each.sent is None and not logout.landed
+        # Nobody logs in before he has seen that he is logged out; what his button sent later would end the new login,
+        # as it should.
+        unsent = any(one.path == "/logout" and one.sent is None for one in visits)
+        premature = each is again and each.sent is None and (unsent or not logout.landed)
         # An application that gave the session another id forgets who sent the old one, and deletes the cookie. Landed
         # before the logout is sent, there would be nothing left to log out.
         empties = each.at == DONE and logout.sent is None and each.set_cookies and not site.values(each.set_cookies)

@@ -20,6 +20,7 @@ _PATH = re.compile(r"/[\x20-\x3a\x3c-\x7e\x80-\xff]{0,511}\Z")
 _DOMAIN = re.compile(r"[0-9a-z._\-:\[\]]{1,255}\Z")
 # Of Auth.js, oauth2-proxy, nextjs-auth0 and ASP.NET Core, in this order.
 _CHUNK = re.compile(r"(\.|_|__|C)(0|[1-9][0-9]?)")
+_NAME = re.compile(r"(?:^|[;,])([^=;,]*)=")
 _LONG_AGO = 1_000_000_000.0
 """Whatever a server lets end in 2001 or before, it deletes."""
 
@@ -147,8 +148,7 @@ def chunk_names(name: str, present: Iterable[str]) -> list[str]:
 
 def cookie_names(lines: Sequence[str]) -> list[str]:
     """The names of all cookies in these Cookie fields, as they are written; WSGI servers join fields with commas."""
-    pairs = (pair.partition("=") for line in lines for pair in re.split("[;,]", line))
-    return [name.strip(" \t") for name, equals, _ in pairs if equals]
+    return [name.strip(" \t") for line in lines for name in _NAME.findall(line)]
 
 
 def with_deletions(headers: Iterable[tuple[str, str]], deletions: Iterable[str]) -> list[tuple[str, str]]:
