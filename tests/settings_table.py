@@ -18,9 +18,8 @@ def table() -> str:
     """One row for each variable that this version has."""
     rows = ["| variable | default | meaning |", "|---|---|---|"]
     for each in fields(LogoutSettings):
-        if each.metadata["later"] is None:
-            default = _shown(default_of(each), each.name)
-            rows.append(f"| `{PREFIX}{each.name.upper()}` | {default} | {each.metadata['doc']} |")
+        default = _shown(default_of(each), each.name)
+        rows.append(f"| `{PREFIX}{each.name.upper()}` | {default} | {each.metadata['doc']} |")
     return "\n".join(rows) + "\n"
 
 

@@ -30,7 +30,7 @@ from .asgi_messages import (
     with_headers,
 )
 from .colour import finish
-from .endpoints import Endpoint, routes, session_route, with_cors
+from .endpoints import Endpoint, route_below, routes, with_cors
 from .endpoints.service import refusal_of
 from .errors import ConfigurationError, Refused
 from .flows.answers import MAX_TOKEN_ANSWER, Began
@@ -90,8 +90,9 @@ class LogoutMiddleware(Shell[App]):
             path = below_root(path, scope["root_path"])
         special = self._special.get(path)
         method = scope["method"]
-        if method != "GET" and special is None and path.startswith(self._below_sessions):
-            special = session_route(self.logout.service, self.logout.settings.prefix, path)
+        below = self._below_for_get if method == "GET" else self._below
+        if below and special is None and path.startswith(below):
+            special = route_below(self.logout.service, self.logout.settings.prefix, path)
         if special is not None:
             return await self._serve_special(special, path, scope, receive, send)
         authorization = cookie = None
@@ -408,7 +409,7 @@ class LogoutEndpoints:
                 "E008 LogoutEndpoints: serves http only; mount it under a path of your application"
             )
         path = below_root(scope["path"], scope.get("root_path") or "")
-        endpoint = self._routes.get(path) or session_route(self.logout.service, "", path)
+        endpoint = self._routes.get(path) or route_below(self.logout.service, "", path)
         if endpoint is None:
             return await send_response(Response(404, (("Content-Type", "text/plain"),), b"Not found"), scope, send)
         request = make_request(scope, path, receive, self.logout.settings.trusted_proxies)

@@ -118,7 +118,7 @@ class Logout(Parts):
 
         ConfigurationError where no key is configured: what cannot be verified cannot be called active.
         """
-        if not self.identifier.policy.trusted:
+        if not self.identifier.policy.verifies_tokens:
             raise ConfigurationError("E401 introspect_token: needs LOGOUT_JWT_KEY or LOGOUT_JWKS_URL to verify tokens")
         verdict = await self.explain(token)
         identity = verdict.identity

@@ -10,12 +10,14 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from . import issuers as issuers_
 from . import values
 from .errors import ConfigurationError
+from .issuers import Issuer
 from .presets import NONE, PRESETS, Preset
 from .rules import redirects
 from .rules.cookies import GuardedCookie
@@ -26,8 +28,8 @@ PREFIX = "LOGOUT_"
 _NOT_OURS = ("LOGOUT_PORT", "LOGOUT_SERVICE_")
 
 
-def _setting(parse: Any, default: Any, doc: str, *, secret: bool = False, later: str | None = None) -> Any:
-    metadata = {"parse": parse, "doc": doc, "secret": secret, "later": later}
+def _setting(parse: Any, default: Any, doc: str, *, secret: bool = False) -> Any:
+    metadata = {"parse": parse, "doc": doc, "secret": secret}
     if isinstance(default, dict):
         return field(default_factory=dict, repr=not secret, metadata=metadata)
     return field(default=default, repr=not secret, metadata=metadata)
@@ -36,11 +38,6 @@ def _setting(parse: Any, default: Any, doc: str, *, secret: bool = False, later:
 def default_of(each: Field[Any]) -> Any:
     """The default of a setting."""
     return each.default if each.default is not MISSING else {}
-
-
-def _later(default: Any, feature: str, *, secret: bool = False) -> Any:
-    """A variable of the contract whose feature is not in this version: setting it is a mistake, not ignored."""
-    return _setting(values.text, default, f"Not in this version: {feature}.", secret=secret, later=feature)
 
 
 @dataclass(frozen=True)
@@ -167,12 +164,31 @@ class LogoutSettings:
     allow_unsafe_store: bool = _setting(values.boolean, False, "start on a store that can forget, without a warning")
     audit: str = _setting(values.one_of("json", "text", "off"), "json", "form of the audit log")
 
-    oidc_issuer: str | None = _later(None, "OpenID Connect")
-    oidc_client_id: str | None = _later(None, "OpenID Connect")
-    oidc_client_secret: str | None = _later(None, "OpenID Connect", secret=True)
-    oidc_post_logout_redirect_uri: str | None = _later(None, "OpenID Connect")
-    issuers: str | None = _later(None, "several issuers", secret=True)
-    admin_key: str | None = _later(None, "the admin endpoints", secret=True)
+    oidc_issuer: str | None = _setting(
+        issuers_.issuer_name, None,
+        "the OpenID provider that logs our users in: its `sid` and `sub` are those in our sessions. Switches `oidc` on",
+    )  # fmt: skip
+    oidc_client_id: str | None = _setting(values.text, None, "what the provider knows this application as")
+    oidc_client_secret: str | None = _setting(
+        values.text, None, "with it, tokens are revoked at the provider, too, if it can", secret=True
+    )
+    oidc_post_logout_redirect_uri: str | None = _setting(
+        issuers_.landing, None,
+        "where the provider sends the browser back to, as registered there: `<PUBLIC_URL>/auth/logout/callback`",
+    )  # fmt: skip
+    issuers: Mapping[str, Issuer] = _setting(
+        issuers_.issuers, {},
+        "JSON, where one issuer is not enough: `{\"https://…\": {\"jwks_url\", \"keys\", \"algorithms\", "
+        "\"audience\", \"client_id\", \"client_secret\", \"post_logout_redirect_uri\", \"ssf\"}}`",
+        secret=True,
+    )  # fmt: skip
+    private_addresses: bool = _setting(
+        values.boolean, False, "a provider may be on this host or in a private network, and speak plain http there"
+    )
+    admin_key: tuple[str, ...] = _setting(
+        values.keys, (), "switches `admin` on: the bearer key of operators, at least 32 bytes; several for rotation",
+        secret=True,
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         mistakes = list(self._read_fields())
@@ -187,9 +203,6 @@ class LogoutSettings:
             if given == default_of(each):
                 continue
             name = PREFIX + each.name.upper()
-            if each.metadata["later"]:
-                yield f"E003 {name}: not available in this version ({each.metadata['later']}); remove it"
-                continue
             try:
                 object.__setattr__(self, each.name, each.metadata["parse"](given))
             except ValueError as error:
@@ -212,9 +225,34 @@ class LogoutSettings:
             if getattr(self, name) == default_of(type(self).__dataclass_fields__[name]):
                 yield f"E105 {PREFIX}{name.upper()}: LOGOUT_PRESET={self.preset} needs it"
         yield from self._store_contradictions()
+        yield from self._group_contradictions(keyed=keyed)
         names = [cookie.name for cookie in self.cookies]
         for twice in sorted({name for name in names if names.count(name) > 1}):
             yield f"E106 LOGOUT_COOKIES: {twice!r} is named twice"
+
+    def _group_contradictions(self, *, keyed: bool) -> Iterator[str]:
+        """What groups of endpoints need, so that none of them answers what it cannot know."""
+        verifies = keyed or bool(self.cookie_secret) or bool(self.providers)
+        for group in sorted({"check", "oauth"} & self.groups):
+            if not verifies:
+                yield (
+                    f"E112 LOGOUT_ENDPOINTS: {group!r} says who is logged in, so it must verify credentials; set "
+                    "LOGOUT_JWT_KEY, LOGOUT_JWKS_URL, LOGOUT_COOKIE_SECRET or LOGOUT_OIDC_ISSUER"
+                )
+        if "oauth" in self.groups and not any(client.secret for client in self.clients.values()):
+            yield 'E113 LOGOUT_CLIENTS: LOGOUT_ENDPOINTS=oauth serves clients; write {"id": {"secret": "…"}}'
+        if "oidc" in self.groups and not any(each.client_id for each in self.providers.values()):
+            yield "E114 LOGOUT_OIDC_CLIENT_ID: required with LOGOUT_OIDC_ISSUER: logout tokens are addressed to it"
+        for name in ("oidc_client_id", "oidc_client_secret", "oidc_post_logout_redirect_uri"):
+            if getattr(self, name) is not None and self.oidc_issuer is None:
+                yield f"E115 {PREFIX}{name.upper()}: has no provider to go with; set LOGOUT_OIDC_ISSUER"
+        if "admin" in self.groups and not self.admin_key:
+            yield "E116 LOGOUT_ADMIN_KEY: LOGOUT_ENDPOINTS=admin needs it"
+        if any(len(key.encode("utf-8")) < 32 for key in self.admin_key):
+            yield "E117 LOGOUT_ADMIN_KEY: is shorter than 32 bytes and can be guessed; `openssl rand -hex 32` makes one"
+        for name in self.providers:
+            if name.startswith("http:") and not self.private_addresses:
+                yield f"E118 issuer {name!r}: is not https; on a test machine set LOGOUT_PRIVATE_ADDRESSES=true"
 
     def _store_contradictions(self) -> Iterator[str]:
         if self.redis_wait and self.store.partition(":")[0] not in values.REDIS_SCHEMES:
@@ -232,6 +270,34 @@ class LogoutSettings:
         yield "LOGOUT_REDIRECT_ALLOW", self.redirect_allow
         for client in self.clients.values():
             yield "LOGOUT_CLIENTS", client.redirect_uris
+
+    @property
+    def groups(self) -> frozenset[str]:
+        """The groups of endpoints that are served: those of LOGOUT_ENDPOINTS, and those that a setting switches on."""
+        implied = {"oidc"} if self.oidc_issuer is not None else set()
+        return frozenset({*self.endpoints, *implied, *(["admin"] if self.admin_key else [])})
+
+    @property
+    def providers(self) -> Mapping[str, Issuer]:
+        """All issuers beside JWT_KEY and JWKS_URL, by name: LOGOUT_ISSUERS, and that of LOGOUT_OIDC_ISSUER."""
+        if self.oidc_issuer is None:
+            return self.issuers
+        own = self.issuers.get(self.oidc_issuer) or Issuer(self.oidc_issuer, audience=self.jwt_audience)
+        if self.jwt_issuer == self.oidc_issuer and not own.keys and own.jwks_url is None:
+            # One issuer, said twice: the keys that verify its tokens verify its logout tokens.
+            algorithms = self.jwt_algorithms or own.algorithms
+            own = replace(own, keys=self.jwt_key, jwks_url=self.jwks_url, algorithms=algorithms)
+        own = replace(
+            own, client_id=self.oidc_client_id or own.client_id,
+            client_secret=self.oidc_client_secret or own.client_secret,
+            post_logout_redirect_uri=self.oidc_post_logout_redirect_uri or own.post_logout_redirect_uri,
+        )  # fmt: skip
+        return {**self.issuers, self.oidc_issuer: own}
+
+    @property
+    def own_issuers(self) -> frozenset[str]:
+        """The issuers whose users and sessions are our own (contract 2, Realm)."""
+        return frozenset(name for name in (self.jwt_issuer, self.oidc_issuer) if name is not None)
 
     @property
     def preset_rules(self) -> Preset:

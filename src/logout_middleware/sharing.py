@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
-from .endpoints import routes
+from .endpoints import prefixes_below, routes
 from .errors import ConfigurationError
 from .logout import BlockingLogout, Logout
 from .paths import lay_out
@@ -80,7 +80,9 @@ class Shell(Generic[App]):
         self._paths = lay_out(routes(parts.service, chosen.prefix), token_paths, chosen.exempt_paths)
         self._special, self._guard = self._paths.special, parts.guard
         self._seen_alive = parts.guard.seen_alive
-        self._below_sessions = f"{chosen.prefix}/sessions/"
+        # Paths of which a part is a value; an ordinary GET is compared with few of them, or none.
+        but_get, every = prefixes_below(parts.service, chosen.prefix)
+        self._below, self._below_for_get = but_get + every, every
         self._signs_sessions = parts.sessions.needed
         self._answers = parts.answers
         self._exempts = bool(chosen.exempt_paths)

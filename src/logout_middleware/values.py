@@ -18,8 +18,8 @@ from .rules.cookies import GuardedCookie, parse_guarded_cookie
 from .rules.redis_url import parse_redis_url
 
 COOKIE_FORMATS = frozenset({"auto", "jwt", "flask", "starlette", "django", "opaque"})
-ENDPOINT_GROUPS = ("logout", "sessions")
-_LATER_GROUPS = ("browser", "oauth", "oidc", "check", "push", "admin")
+ENDPOINT_GROUPS = ("logout", "sessions", "oauth", "oidc", "check", "push", "admin")
+_LATER_GROUPS = ("browser",)
 REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "redis+cluster")
 SQL_SCHEMES = ("postgresql+psycopg", "mysql+pymysql")
 ALGORITHMS = (

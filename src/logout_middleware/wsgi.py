@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 from .colour import run_blocking
-from .endpoints import Endpoint, routes, session_route, with_cors
+from .endpoints import Endpoint, route_below, routes, with_cors
 from .endpoints.service import refusal_of
 from .errors import Refused
 from .flows.answers import MAX_TOKEN_ANSWER, Began
@@ -58,8 +58,9 @@ class LogoutMiddleware(Shell[App]):
         special = self._special.get(path)
         # Nothing but a GET without parameters is sure not to be a login.
         plain = environ["REQUEST_METHOD"] == "GET" and not environ.get("QUERY_STRING")
-        if special is None and not plain and path.startswith(self._below_sessions):
-            special = session_route(self.logout.service, self.logout.settings.prefix, path)
+        below = self._below_for_get if plain else self._below
+        if below and special is None and path.startswith(below):
+            special = route_below(self.logout.service, self.logout.settings.prefix, path)
         if special is not None:
             return self._serve_special(special, path, environ, start_response)
         authorization = environ.get("HTTP_AUTHORIZATION")
@@ -346,7 +347,7 @@ class LogoutEndpoints:
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request below the mount; other paths are 404."""
         path = environ.get("PATH_INFO", "")
-        endpoint = self._routes.get(path) or session_route(self.logout.service, "", path)
+        endpoint = self._routes.get(path) or route_below(self.logout.service, "", path)
         if endpoint is None:
             missing = Response(404, (("Content-Type", "text/plain"),), b"Not found")
             return send_response(missing, environ, start_response)

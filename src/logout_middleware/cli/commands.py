@@ -110,7 +110,7 @@ def adopt_store(*, keep_logins: bool, yes: bool, as_json: bool) -> None:
         click.confirm(f"{what} Go on?", abort=True, err=True)
     with _opened(printing_json=as_json) as logout:
         logout.adopt_store(keep_logins=keep_logins)
-        if not logout.inner.identifier.policy.trusted and not keep_logins:
+        if not logout.inner.identifier.policy.verifies_tokens and not keep_logins:
             click.echo(
                 "tokens cannot be verified without LOGOUT_JWT_KEY or LOGOUT_JWKS_URL, so they cannot be logged out "
                 "together: one whose logout was forgotten passes until it expires",

@@ -5,17 +5,16 @@ Every handler takes the service and a request and returns a response. Nothing he
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
 from ..rules.http import NO_STORE, Request, Response
+from . import admin, check, oauth, oidc, push
 from .logout import log_out
 from .redirect import redirect_logout
-from .service import Service, failure
+from .service import ANY_METHOD, Handler, Methods, Service, failure
 from .sessions import end_other_sessions, end_session, list_sessions, who_am_i
-
-Handler = Callable[[Request], Awaitable[Response]]
 
 _EXPOSED = "WWW-Authenticate, Retry-After, RateLimit, RateLimit-Policy"
 _MAX_PREFLIGHT_AGE = "600"
@@ -30,6 +29,8 @@ class Endpoint:
 
     async def __call__(self, request: Request) -> Response:
         """Answer, with the CORS fields a trusted origin needs; HEAD answers without a body."""
+        if ANY_METHOD in self.methods:
+            return await self.methods[ANY_METHOD](request)
         if request.method == "OPTIONS":
             response = self._options(request)
         else:
@@ -72,38 +73,59 @@ def with_cors(response: Response, origin: list[str], trusted: tuple[str, ...]) -
 
 
 def routes(service: Service, prefix: str) -> dict[str, Endpoint]:
-    """The table of paths that are ours; `session_route` has the others. All else is the application's."""
+    """The table of paths that are ours; `route_below` has the others. All else is the application's."""
     settings = service.settings
-    table: dict[str, Mapping[str, Handler]] = {}
-    if "logout" in settings.endpoints:
-        table |= _logout_paths(service, prefix)
-    if "sessions" in settings.endpoints:
-        table[f"{prefix}/session"] = {"GET": partial(who_am_i, service)}
-        table[f"{prefix}/sessions"] = {
-            "GET": partial(list_sessions, service), "DELETE": partial(end_other_sessions, service),
-        }  # fmt: skip
+    table: dict[str, Methods] = {}
+    for group, paths in _GROUPS.items():
+        if group in settings.groups:
+            table |= paths(service, prefix)
     return {path: Endpoint(methods, settings.trusted_origins) for path, methods in table.items()}
 
 
-def session_route(service: Service, prefix: str, path: str) -> Endpoint | None:
-    """The endpoint of one session, for a path that `routes` does not have; None for every other path.
+def prefixes_below(service: Service, prefix: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The beginnings of paths that `route_below` may know: those for any method but GET, and those for all."""
+    sessions = (f"{prefix}/sessions/",) if "sessions" in service.settings.groups else ()
+    every = (f"{prefix}/check/",) if "check" in service.settings.groups else ()
+    return sessions, every
 
-    Whatever stands in the place of the id is ours, a wrong one, too: it is 404 like the id of a stranger.
+
+def route_below(service: Service, prefix: str, path: str) -> Endpoint | None:
+    """The endpoint of a path that `routes` does not have, because a part of it is a value; None for every other path.
+
+    Whatever stands in the place of a session's id is ours, a wrong one, too: it is 404 like the id of a stranger.
     """
+    trusted = service.settings.trusted_origins
+    if "check" in service.settings.groups and path.startswith(f"{prefix}/check/"):
+        return Endpoint({ANY_METHOD: partial(check.check, service)}, trusted)
     head, _, session_id = path.rpartition("/")
-    if head != f"{prefix}/sessions" or not session_id or "sessions" not in service.settings.endpoints:
+    if head != f"{prefix}/sessions" or not session_id or "sessions" not in service.settings.groups:
         return None
-    return Endpoint({"DELETE": partial(end_session, service, session_id)}, service.settings.trusted_origins)
+    return Endpoint({"DELETE": partial(end_session, service, session_id)}, trusted)
 
 
-def _logout_paths(service: Service, prefix: str) -> dict[str, Mapping[str, Handler]]:
+def _logout_paths(service: Service, prefix: str) -> dict[str, Methods]:
     settings = service.settings
-    post: Mapping[str, Handler] = {"POST": partial(log_out, service)}
-    both: Mapping[str, Handler] = {"GET": partial(redirect_logout, service), **post}
-    table: dict[str, Mapping[str, Handler]] = {
+    post: Methods = {"POST": partial(log_out, service)}
+    both: Methods = {"GET": partial(redirect_logout, service), **post}
+    table: dict[str, Methods] = {
         f"{prefix}/logout": both,
         f"{prefix}/logout/all": {"POST": partial(log_out, service, everywhere=True)},
     }
     for alias in settings.aliases:
         table.setdefault(alias, both if settings.preset_rules.get_on_aliases else post)
     return table
+
+
+def _session_paths(service: Service, prefix: str) -> dict[str, Methods]:
+    return {
+        f"{prefix}/session": {"GET": partial(who_am_i, service)},
+        f"{prefix}/sessions": {
+            "GET": partial(list_sessions, service), "DELETE": partial(end_other_sessions, service),
+        },
+    }  # fmt: skip
+
+
+_GROUPS = {
+    "logout": _logout_paths, "sessions": _session_paths, "oauth": oauth.paths, "oidc": oidc.paths,
+    "check": check.paths, "push": push.paths, "admin": admin.paths,
+}  # fmt: skip

@@ -182,7 +182,7 @@ def is_lawful(service: Service, request: Request, order: Order, arrived: Arrived
 
 def _is_no_login(service: Service, arrived: Arrived) -> bool:
     """Is nothing here a login, because the preset's tokens are JWTs by our keys and this is none? (UM-5, UM-31)"""
-    if not (service.settings.preset_rules.jwt_only and service.identifier.policy.trusted):
+    if not (service.settings.preset_rules.jwt_only and service.identifier.policy.verifies_tokens):
         return False
     return not any(each.cookie or (each.identity and each.identity.verified) for each in arrived.presented)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from urllib.parse import quote
 
@@ -22,6 +22,11 @@ from ..settings import LogoutSettings
 from ..stores import Store
 from .limits import Limiter
 from .links import Links
+
+Handler = Callable[[Request], Awaitable[Response]]
+Methods = Mapping[str, Handler]
+"""The handlers of one path, by method."""
+ANY_METHOD = "*"
 
 
 @dataclass(frozen=True, slots=True)

@@ -213,7 +213,7 @@ def _unauthenticated(arrived: Arrived) -> Response:
 def _advise(service: Service, arrived: Arrived) -> None:
     """Tell the operator why everybody is a stranger here, where nothing can be verified at all."""
     policy = service.identifier.policy
-    if arrived.live and not policy.trusted and not policy.cookie_secrets:
+    if arrived.live and not policy.verifies_tokens and not policy.cookie_secrets:
         service.advise(
             "sessions-unverified",
             "GET /auth/session says that nobody is logged in, because no credential can be verified: set "

@@ -94,7 +94,7 @@ class Identifier:
         return identity if identity.verified else None
 
     async def _keys_for(self, text: str) -> Sequence[Any]:
-        return await self._keys.find(text) if self.policy.trusted and jose.looks_like_jose(text) else ()
+        return await self._keys.find(text) if self.policy.verifies_tokens and jose.looks_like_jose(text) else ()
 
 
 def _presented(credential: Credential, found: Identity | Unreadable, cookie: GuardedCookie | None) -> Presented:

@@ -19,7 +19,7 @@ from uuid import UUID
 
 from . import jose, signed_cookies
 from .credentials import Credential, Unreadable
-from .revocation import client_key, everyone_key, key_of, session_key, user_key
+from .revocation import client_key, everyone_key, key_of, pair_key, session_key, user_key
 
 ADDED_SESSION_ID = "_lo_sid"
 """The member that the middleware adds to signed cookie sessions which have no session id of their own."""
@@ -72,18 +72,37 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class IdentityPolicy:
-    """What identities are built with; `trusted` is False where no key is configured at all."""
+    """What identities are built with; `trusted` is False where no key is configured for our own tokens.
+
+    `others`: how tokens of further issuers are verified, by issuer. `own_issuers`: whose users and sessions are our
+    own. `pairs`: does a logout token of a provider ever come, which may name a user and a session together?
+    """
 
     jwt: jose.JwtPolicy = field(default_factory=jose.JwtPolicy)
     trusted: bool = False
+    others: Mapping[str, jose.JwtPolicy] = field(default_factory=dict)
+    own_issuers: frozenset[str] = frozenset()
+    pairs: bool = False
     user_claims: tuple[str, ...] = ("sub", "user_id", "_user_id", "_auth_user_id")
     session_claims: tuple[str, ...] = ("sid",)
     cookie_secrets: tuple[str, ...] = field(default=(), repr=False)
     max_lifetime: float = 400 * 86400.0
 
     def realm(self, issuer: str | None) -> str | None:
-        """None (our own) for no issuer and for the configured one; else the issuer itself."""
-        return None if issuer is None or issuer == self.jwt.issuer else issuer
+        """None (our own) for no issuer and for the configured ones; else the issuer itself."""
+        return None if issuer is None or issuer == self.jwt.issuer or issuer in self.own_issuers else issuer
+
+    @property
+    def verifies_tokens(self) -> bool:
+        """Is there any key that verifies a JWT?"""
+        return self.trusted or bool(self.others)
+
+    def of_issuer(self, issuer: Any) -> jose.JwtPolicy | None:
+        """How a token that claims this issuer is verified; None if we have no key for it."""
+        if isinstance(issuer, str) and issuer in self.others:
+            return self.others[issuer]
+        foreign = isinstance(issuer, str) and self.jwt.issuer not in (None, issuer)
+        return self.jwt if self.trusted and not foreign else None
 
 
 def identify_token(
@@ -104,11 +123,10 @@ def identify_token(
 def identify_jwt(token: jose.Token, keys: Iterable[Any], policy: IdentityPolicy, *, for_us: bool = True) -> Identity:
     """The identity of a JWT, verified if a key is configured for its issuer."""
     digest = key_of("digest", "jwt", token.payload, jose.canonical_signature(token))
-    issuer = token.claims.get("iss")
-    foreign = isinstance(issuer, str) and policy.jwt.issuer not in (None, issuer)
-    if foreign or not policy.trusted:
+    how = policy.of_issuer(token.claims.get("iss"))
+    if how is None:
         return _unverified(digest, token)
-    fault = jose.verify(token, keys, policy.jwt, for_us=for_us)
+    fault = jose.verify(token, keys, how, for_us=for_us)
     if fault is not None:
         return _unverified(digest, token, fault)
     return _verified_jwt(token, digest, policy)
@@ -141,7 +159,8 @@ def _verified_jwt(token: jose.Token, digest: bytes, policy: IdentityPolicy) -> I
             not_before=max(jose.number_claim(claims, "nbf") or -math.inf, issued_at or -math.inf),
             expires_at=_end_of_life(issued_at, expires_at, policy),
             verified=True,
-        )
+        ),
+        policy,
     )
 
 
@@ -150,7 +169,7 @@ def _end_of_life(issued_at: float | None, expires_at: float | None, policy: Iden
     return min(longest, math.inf if expires_at is None else expires_at)
 
 
-def _with_keys(identity: Identity) -> Identity:
+def _with_keys(identity: Identity, policy: IdentityPolicy) -> Identity:
     realm = identity.issuer
     keys = [identity.digest, identity.own_key, everyone_key(realm)]
     if identity.session_id is not None:
@@ -159,6 +178,10 @@ def _with_keys(identity: Identity) -> Identity:
         keys.append(user_key(identity.user_id, realm))
     if identity.client_id is not None:
         keys.append(client_key(identity.client_id, realm))
+    if policy.pairs and not identity.is_client:
+        # Of an id that we added ourselves no provider knows.
+        sid = identity.session_id if added_at(identity.session_id) is None else None
+        keys.append(pair_key(identity.user_id, sid, realm))
     object.__setattr__(identity, "keys", tuple(dict.fromkeys(keys)))
     return identity
 
@@ -237,7 +260,8 @@ def _signed_session(cookie: signed_cookies.SignedCookie, policy: IdentityPolicy)
             issued_at=issued_at,
             expires_at=issued_at + policy.max_lifetime,
             verified=True,
-        )
+        ),
+        policy,
     )
 
 

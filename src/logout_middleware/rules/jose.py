@@ -11,7 +11,7 @@ import json
 import math
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -130,39 +130,51 @@ def verify(token: Token, keys: Iterable[Any], policy: JwtPolicy, *, for_us: bool
     """Why this token may not be believed, or None if one of the keys signed it and its claims are sound.
 
     `for_us` False: it may be a refresh or ID token, so neither `aud` nor `typ` must be those of an access token.
+    Expiry is not judged.
+    """
+    fault = fault_in_signature(token, keys, policy.algorithms)
+    if fault is not None:
+        return fault
+    if for_us and policy.audience and not is_for(token.claims, policy.audience):
+        return "it is for another audience"
+    return _fault_in_claims(token, for_us=for_us)
 
-    Expiry is not judged. Nothing named in the header (jku, x5u, jwk, x5c) is ever used as a key (RFC 8725 3.10).
+
+def fault_in_signature(token: Token, keys: Iterable[Any], algorithms: Collection[str]) -> str | None:
+    """Why this token may not be believed, or None if one of the keys signed it by one of the pinned algorithms.
+
+    No claim is judged. Nothing named in the header (jku, x5u, jwk, x5c) is ever used as a key (RFC 8725 3.10).
     """
     import jwt  # imported late: it costs more start-up time than the rest of the package
 
     algorithm = token.header.get("alg")
-    if not isinstance(algorithm, str) or algorithm not in policy.algorithms:
+    if not isinstance(algorithm, str) or algorithm not in algorithms:
         return "its algorithm is not one of those configured"
-    check_audience = bool(policy.audience) and for_us
-    options: dict[str, Any] = {
-        "verify_exp": False, "verify_nbf": False, "verify_iat": False, "verify_sub": False, "verify_jti": False,
-        "verify_aud": check_audience, "verify_iss": False,
-    }  # fmt: skip
+    options: dict[str, Any] = {f"verify_{name}": False for name in ("exp", "nbf", "iat", "sub", "jti", "aud", "iss")}
     reason = "no configured key fits its algorithm"
     for key in keys:
         if isinstance(key, bytes) != algorithm.startswith("HS"):
             continue  # a secret signs HS only, and a public key is never taken for a secret
         try:
-            jwt.decode(
-                token.text, key, algorithms=[algorithm], options=options,  # type: ignore[arg-type]  # a dict
-                audience=list(policy.audience) if check_audience else None,
-            )  # fmt: skip
+            jwt.decode(token.text, key, algorithms=[algorithm], options=options)  # type: ignore[arg-type]  # a dict
         except jwt.InvalidSignatureError:
             reason = "its signature is not by a configured key"
-        except jwt.InvalidAudienceError:
-            return "it is for another audience"
         except (jwt.InvalidKeyError, jwt.InvalidAlgorithmError, TypeError):
             continue  # a key of another kind: rotation may mix them
         except (jwt.PyJWTError, ValueError, OverflowError, RecursionError):
             return "it is not a sound JWT"
         else:
-            return _fault_in_claims(token, for_us=for_us)
+            return None
     return reason
+
+
+def is_for(claims: Mapping[str, Any], audience: Collection[str]) -> bool:
+    """Does `aud` name one of these (RFC 7519 4.1.3)? It is a text or a list of texts; anything else names nobody."""
+    named = claims.get("aud")
+    names = [named] if isinstance(named, str) else named
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        return False
+    return any(name in audience for name in names)
 
 
 def _fault_in_claims(token: Token, *, for_us: bool) -> str | None:
@@ -211,8 +223,17 @@ def number_claim(claims: Mapping[str, Any], name: str) -> float | None:
 
 def key_id(text: str) -> str | None:
     """The `kid` of a token's header, if it has a readable one."""
+    return _text_in_segment(text, 0, "kid")
+
+
+def claimed_issuer(text: str) -> str | None:
+    """The `iss` that a token claims, unverified: it decides whose keys are tried, and nothing else."""
+    return _text_in_segment(text, 1, "iss")
+
+
+def _text_in_segment(text: str, number: int, name: str) -> str | None:
     try:
-        kid = _json_object(decode_segment(text.partition(".")[0]), "header").get("kid")
-    except Malformed:
+        value = _json_object(decode_segment(text.split(".")[number]), "part").get(name)
+    except (Malformed, IndexError):
         return None
-    return kid if isinstance(kid, str) else None
+    return value if isinstance(value, str) else None

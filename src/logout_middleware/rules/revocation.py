@@ -60,6 +60,18 @@ def user_key(user_id: str, realm: str | None = None) -> bytes:
     return key_of("user", realm, user_id)
 
 
+def pair_key(user_id: str | None, session_id: str | None, realm: str | None = None) -> bytes:
+    """The sessions that have both, for a logout token that names both (OpenID Connect Back-Channel Logout 2.4).
+
+    None: a credential that does not say; it is named by what it does say.
+    """
+    return key_of(
+        "pair",
+        realm,
+        *(b"" if part is None else b"=" + part.encode("utf-8", "surrogatepass") for part in (user_id, session_id)),
+    )
+
+
 def client_key(client_id: str, realm: str | None = None) -> bytes:
     """Everything issued to one application; revoked with a cut-off time."""
     return key_of("client", realm, client_id)
