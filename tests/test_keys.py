@@ -14,8 +14,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from logout_middleware import BlockingLogout, ConfigurationError, StoreError
-from logout_middleware.keys import FRESH_SECONDS, RETRY_SECONDS, JwksKeys
+from logout_middleware import BlockingLogout, ConfigurationError, StoreError, providers
+from logout_middleware.providers import FRESH_SECONDS, RETRY_SECONDS
 from logout_middleware.testing import MovableClock
 
 CLAIMS = {"sub": "ann", "sid": "s1", "jti": "j1", "iat": time.time(), "exp": time.time() + 86400}
@@ -70,6 +70,7 @@ def rsa_keys() -> list[Any]:
 
 
 def opened(**given: Any) -> BlockingLogout:
+    given.setdefault("store_deadline", "10s")  # a busy machine is not what is tested
     return BlockingLogout(store="memory://", allow_unsafe_store=True, audit="off", **given)
 
 
@@ -122,7 +123,7 @@ def test_keys_are_fetched_once_and_a_new_kid_brings_one_more_fetch(provider: Pro
     first, second = rsa_keys
     provider.publish(k1=first)
     logout = opened(jwks_url=provider.url, jwt_algorithms="RS256")
-    keys: JwksKeys = logout.inner.identifier._keys  # type: ignore[assignment]
+    keys: providers.Provider = logout.inner.identifier._keys  # type: ignore[assignment]
     clock = MovableClock(1000.0)
     keys._clock = clock
     old = jwt.encode(CLAIMS, first, "RS256", headers={"kid": "k1"})
@@ -146,7 +147,7 @@ def test_the_last_known_keys_stay_in_use_while_the_provider_is_away(
     """An outage elsewhere logs nobody out here."""
     provider.publish(k1=rsa_keys[0])
     logout = opened(jwks_url=provider.url, jwt_algorithms="RS256")
-    keys: JwksKeys = logout.inner.identifier._keys  # type: ignore[assignment]
+    keys: providers.Provider = logout.inner.identifier._keys  # type: ignore[assignment]
     clock = MovableClock(1000.0)
     keys._clock = clock
     token = jwt.encode(CLAIMS, rsa_keys[0], "RS256", headers={"kid": "k1"})
@@ -156,6 +157,7 @@ def test_the_last_known_keys_stay_in_use_while_the_provider_is_away(
     clock.move(FRESH_SECONDS + 1)
 
     assert logout.introspect_token(token)["active"] is True
+    keys.fetched()
     assert provider.asked == 2
     assert "the keys known before stay in use" in caplog.text
 
@@ -177,7 +179,7 @@ def test_a_key_that_was_taken_back_is_not_believed_from_memory(provider: Provide
     """Identities that were verified by an old key set are forgotten with it."""
     provider.publish(k1=rsa_keys[0])
     logout = opened(jwks_url=provider.url, jwt_algorithms="RS256")
-    keys: JwksKeys = logout.inner.identifier._keys  # type: ignore[assignment]
+    keys: providers.Provider = logout.inner.identifier._keys  # type: ignore[assignment]
     clock = MovableClock(1000.0)
     keys._clock = clock
     from logout_middleware.colour import run_blocking

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import Future, wait
 from typing import Any, TypeVar
 
 from .errors import StoreError
@@ -44,6 +45,16 @@ async def call_here(work: Callable[[], T]) -> T:
 async def call_in_thread(work: Callable[[], T]) -> T:
     """Run a blocking call beside the event loop."""
     return await asyncio.to_thread(work)
+
+
+async def wait_here(future: Future[None], seconds: float) -> None:
+    """Return when this is done, or after so many seconds; it blocks the thread."""
+    wait([future], timeout=seconds)
+
+
+async def wait_in_loop(future: Future[None], seconds: float) -> None:
+    """Return when this is done, or after so many seconds, while the event loop goes on."""
+    await asyncio.wait([asyncio.wrap_future(future)], timeout=seconds)
 
 
 async def finish(coroutine: Coroutine[Any, Any, T]) -> T:

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from .colour import call_here, call_in_thread, fitting
+from .colour import fitting, wait_here, wait_in_loop
 from .endpoints.limits import Limiter
 from .endpoints.links import Links
 from .endpoints.service import Service
@@ -22,8 +22,10 @@ from .flows.live import Live
 from .flows.logout import Logouts
 from .flows.sessions import Sessions
 from .flows.stable_session import StableSessions
-from .keys import FRESH_SECONDS, JwksKeys, StaticKeys
+from .issuers import Issuer
+from .keys import StaticKeys
 from .opening import Clock, Stack, look_at, open_stack
+from .providers import FRESH_SECONDS, KeysByIssuer, Provider
 from .rules.identity import IdentityPolicy
 from .rules.jose import JwtPolicy
 from .settings import LogoutSettings
@@ -81,7 +83,8 @@ class Parts:
         self.live = Live()
         self.watcher = Watcher(self.live, stack.watch, shared=stack.store)
         policy = _identity_policy(settings)
-        keys = _keys(settings, blocking=blocking)
+        own, self.providers = self._key_sources(settings)
+        keys = KeysByIssuer(own, self.providers) if self.providers else own
         self.events = Events(settings.audit)
         self.identifier = Identifier(policy, keys, settings.cookies)
         self.logouts = Logouts(
@@ -98,18 +101,35 @@ class Parts:
             max_lifetime=settings.max_lifetime, marks=self.logouts.marks, bindings=self.logouts.bindings,
             registry=self.registry if self.registry.enabled else None,
         )  # fmt: skip
-        if isinstance(keys, JwksKeys):
+        if any(isinstance(each, Provider) for each in (own, *self.providers.values())):
             # Who is remembered must be read anew now and then, or nobody would notice that a key was taken back.
-            keys.on_change, self.guard.remember_seconds = self._forget_identities, FRESH_SECONDS
+            self.guard.remember_seconds = FRESH_SECONDS
         self.links = Links(settings.secret, clock)
         self.sessions = StableSessions(policy, settings.cookies, clock, lambda: secrets.token_urlsafe(16))
         self.learned = LearnedCookies(self.store, settings.cookies, clock, settings.max_lifetime)
         self.answers = Answers(self.identifier, self.guard, self.logouts, self.sessions, self.learned)
         self.service = Service(
             settings, self.store, self.identifier, self.logouts, self.events, clock,
-            Limiter(self.store, settings.rate_limit, clock), self.links, self.learned, self.registry, self.advise,
+            Limiter(self.store, settings.rate_limit, clock), self.links, self.learned, self.registry, self.providers,
+            self.advise,
         )  # fmt: skip
         self._advise()
+
+    def _key_sources(self, settings: LogoutSettings) -> tuple[KeySource, dict[str, Provider]]:
+        """The keys of our own tokens, and those of every other issuer."""
+
+        def provider(issuer: Issuer) -> Provider:
+            return Provider(
+                issuer, wait=wait_here if self.blocking else wait_in_loop, private=settings.private_addresses,
+                wait_seconds=settings.store_deadline, on_change=self._forget_identities,
+            )  # fmt: skip
+
+        own: KeySource = _NoKeys()
+        if settings.jwt_key:
+            own = StaticKeys(settings.jwt_key, settings.jwt_algorithms)
+        elif settings.jwks_url is not None:
+            own = provider(Issuer("LOGOUT_JWKS_URL", jwks_url=settings.jwks_url, algorithms=settings.jwt_algorithms))
+        return own, {name: provider(each) for name, each in settings.providers.items()}
 
     def _sessions(self, settings: LogoutSettings) -> Sessions:
         # Observing ends nothing, so no time runs out either.
@@ -168,11 +188,3 @@ def _identity_policy(settings: LogoutSettings) -> IdentityPolicy:
         cookie_secrets=settings.cookie_secret,
         max_lifetime=settings.max_lifetime,
     )
-
-
-def _keys(settings: LogoutSettings, *, blocking: bool) -> KeySource:
-    if settings.jwt_key:
-        return StaticKeys(settings.jwt_key, settings.jwt_algorithms)
-    if settings.jwks_url is not None:
-        return JwksKeys(settings.jwks_url, call=call_here if blocking else call_in_thread)
-    return _NoKeys()

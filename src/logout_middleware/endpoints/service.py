@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from ..errors import Refused
 from ..events import Events, LogoutEvent
-from ..flows.identify import Identifier, Presented
+from ..flows.identify import Identifier, KnownProvider, Presented
 from ..flows.learned_cookies import LearnedCookies
 from ..flows.logout import Caller, Logouts
 from ..flows.sessions import Sessions, Visit
@@ -71,6 +71,7 @@ class Service:
     links: Links
     learned: LearnedCookies
     sessions: Sessions
+    providers: Mapping[str, KnownProvider]
     advise: Callable[[str, str], None] = field(default=lambda topic, text: None)
 
     async def arrived(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from ..issuers import Issuer
 from ..rules import jose
 from ..rules.cookies import GuardedCookie
 from ..rules.credentials import (
@@ -25,6 +26,20 @@ class KeySource(Protocol):
 
     async def find(self, text: str) -> Sequence[Any]:
         """The keys that may have signed this token; StoreError if that cannot be known."""
+        ...
+
+
+class KnownProvider(Protocol):
+    """An issuer at run time (`providers.Provider`). Both ask it for what is not known yet, for so many seconds."""
+
+    issuer: Issuer
+
+    async def find(self, text: str, *, seconds: float | None = None) -> Sequence[Any]:
+        """The keys that may have signed this token; StoreError while that cannot be known."""
+        ...
+
+    async def address_of(self, name: str, *, seconds: float | None = None) -> str | None:
+        """An endpoint of its discovery document; None if it has none, StoreError while that cannot be known."""
         ...
 
 

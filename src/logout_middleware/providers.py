@@ -1,0 +1,185 @@
+"""Issuers at run time: the keys that verify what they sign, and what their discovery document says.
+
+A provider that is slow, away or wrong never takes down what worked, and never holds up a request: its keys are fetched
+by a thread of its own, once at a time and not more than once in an interval; what was known last stays in use.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from .errors import StoreError
+from .issuers import Issuer
+from .keys import StaticKeys
+from .outbound import Unreachable, fault_in_address, fetch, require_httpx
+from .rules import jose
+
+FRESH_SECONDS = 300.0
+RETRY_SECONDS = 30.0
+COLD_RETRY_SECONDS = 2.0
+"""While no key was ever known, it is tried again so soon."""
+
+_log = logging.getLogger("logout_middleware")
+
+Wait = Callable[["Future[None]", float], Awaitable[None]]
+"""Waits for a future, for at most so many seconds: without holding up an event loop, or in place."""
+
+
+class Provider:
+    """One issuer. `wait_seconds`: how long a guarded request waits for keys that are not known yet."""
+
+    def __init__(
+        self, issuer: Issuer, *, wait: Wait, private: bool = False, wait_seconds: float = 0.25,
+        clock: Callable[[], float] = time.monotonic, on_change: Callable[[], None] = lambda: None,
+    ) -> None:  # fmt: skip
+        self.issuer = issuer
+        self._static = StaticKeys(issuer.keys, issuer.algorithms) if issuer.keys else None
+        if self._static is None:
+            require_httpx("LOGOUT_JWKS_URL, LOGOUT_OIDC_ISSUER")
+        self._wait, self._private, self._wait_seconds, self._clock = wait, private, wait_seconds, clock
+        self.on_change = on_change
+        self._keys: Mapping[str | None, Sequence[Any]] = {}
+        self._document: Mapping[str, Any] | None = None
+        self._fetched_at = self._tried_at = -1e9
+        self._lock = threading.Lock()
+        self._running: tuple[int, Future[None]] | None = None
+
+    # ---- keys ----------------------------------------------------------------------------------------
+
+    async def find(self, text: str, *, seconds: float | None = None) -> Sequence[Any]:
+        """The keys that may have signed this token.
+
+        StoreError (503, not 401) while that cannot be known: none was ever fetched, or a new one is being fetched.
+        """
+        if self._static is not None:
+            return await self._static.find(text)
+        kid = jose.key_id(text)
+        known = self._of(kid)
+        if self._clock() - self._fetched_at > FRESH_SECONDS or known is None:
+            fetching = self._refresh()
+            if known is None and fetching is not None:
+                await self._wait(fetching, self._wait_seconds if seconds is None else seconds)
+                known = self._of(kid)
+                if known is None and not fetching.done():
+                    raise StoreError(f"the keys of {self.issuer.name} are being fetched")
+        if not self._keys:
+            raise StoreError(f"the keys of {self.issuer.name} have not been reachable yet")
+        return known if known is not None else self._keys.get(None, ())
+
+    def _of(self, kid: str | None) -> Sequence[Any] | None:
+        """The keys of this id; None if no such key is known."""
+        keys = self._keys
+        if kid is None:
+            return [key for each in keys.values() for key in each] or None
+        return keys.get(kid)
+
+    # ---- discovery -----------------------------------------------------------------------------------
+
+    async def address_of(self, name: str, *, seconds: float | None = None) -> str | None:
+        """An endpoint of the provider, e.g. `end_session_endpoint`; None if it has none. StoreError while unknown."""
+        if self._document is None or self._clock() - self._fetched_at > FRESH_SECONDS:
+            fetching = self._refresh()
+            if self._document is None and fetching is not None:
+                await self._wait(fetching, self._wait_seconds if seconds is None else seconds)
+        document = self._document
+        if document is None:
+            raise StoreError(f"the discovery document of {self.issuer.name} has not been reachable yet")
+        address = document.get(name)
+        if not isinstance(address, str) or fault_in_address(address, private=self._private) is not None:
+            return None
+        return address
+
+    # ---- fetching ------------------------------------------------------------------------------------
+
+    def fetched(self, seconds: float = 10.0) -> None:
+        """Return when no fetch is under way any more."""
+        running = self._running
+        if running is not None and running[0] == os.getpid():
+            running[1].result(seconds)
+
+    def _refresh(self) -> Future[None] | None:
+        """The fetch that is under way, begun now if it is time to; None if it is not."""
+        with self._lock:
+            if self._running is not None and self._running[0] == os.getpid() and not self._running[1].done():
+                return self._running[1]
+            now = self._clock()
+            known = bool(self._keys) or self._document is not None
+            if now - self._tried_at < (RETRY_SECONDS if known else COLD_RETRY_SECONDS):
+                return None
+            self._tried_at = now
+            future: Future[None] = Future()
+            thread = threading.Thread(target=self._fetch, args=(future,), name="logout-middleware-keys", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # the process is ending
+                return None
+            self._running = os.getpid(), future
+            return future
+
+    def _fetch(self, future: Future[None]) -> None:
+        try:
+            document = self._document
+            if self._needs_document():
+                document = self._fetched_document()
+            keys = self._fetched_keys(document)
+        except Exception as error:  # noqa: BLE001 - whatever a provider sends, what worked goes on
+            _log.error("%s: %s; the keys known before stay in use", self.issuer.name, _why(error))
+        else:
+            changed = keys != self._keys
+            self._keys, self._document, self._fetched_at = keys, document, self._clock()
+            if changed:
+                self.on_change()
+        finally:
+            future.set_result(None)
+
+    def _needs_document(self) -> bool:
+        return self.issuer.client_id is not None or self.issuer.jwks_url is None
+
+    def _fetched_document(self) -> Mapping[str, Any]:
+        address = self.issuer.name.rstrip("/") + "/.well-known/openid-configuration"
+        document = fetch(address, private=self._private).json()
+        # OpenID Connect Discovery 4.3: otherwise it speaks for somebody else.
+        if document.get("issuer") != self.issuer.name:
+            raise Unreachable("its discovery document names another issuer")
+        return document
+
+    def _fetched_keys(self, document: Mapping[str, Any] | None) -> Mapping[str | None, Sequence[Any]]:
+        import jwt
+
+        if self._static is not None:
+            return {}
+        address = self.issuer.jwks_url or (document or {}).get("jwks_uri")
+        if not isinstance(address, str):
+            raise Unreachable("its discovery document names no jwks_uri")
+        # What an operator wrote himself may be on this host; it was looked at when the settings were read.
+        private = self._private or self.issuer.jwks_url is not None
+        keys: dict[str | None, list[Any]] = {}
+        for key in jwt.PyJWKSet.from_dict(dict(fetch(address, private=private).json())).keys:
+            if key.public_key_use in (None, "sig"):
+                keys.setdefault(key.key_id, []).append(key.key)
+        if not keys:
+            raise Unreachable("it has no keys that sign")
+        return keys
+
+
+class KeysByIssuer:
+    """The keys of whoever a token says issued it; `own` for everybody who has none of his own."""
+
+    def __init__(self, own: Any, providers: Mapping[str, Provider]) -> None:
+        self._own, self._providers = own, providers
+
+    async def find(self, text: str) -> Sequence[Any]:
+        """See KeySource.find."""
+        provider = self._providers.get(jose.claimed_issuer(text) or "")
+        found: Sequence[Any] = await (self._own if provider is None else provider).find(text)
+        return found
+
+
+def _why(error: Exception) -> str:
+    return str(error) if isinstance(error, StoreError) else f"its answer cannot be used ({type(error).__name__})"
