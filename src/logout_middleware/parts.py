@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from .chores import Chores
 from .colour import fitting, wait_here, wait_in_loop
 from .endpoints.limits import Limiter
 from .endpoints.links import Links
@@ -20,6 +22,7 @@ from .flows.identify import Identifier, KeySource
 from .flows.learned_cookies import LearnedCookies
 from .flows.live import Live
 from .flows.logout import Logouts
+from .flows.provider_logout import ProviderLogouts
 from .flows.sessions import Sessions
 from .flows.stable_session import StableSessions
 from .issuers import Issuer
@@ -63,7 +66,7 @@ class Parts:
 
     def __init__(
         self, settings: LogoutSettings | None = None, *, store: Store | str | None = None, clock: Clock = time.time,
-        blocking: bool = False, **given: Any,
+        blocking: bool = False, events: Events | None = None, **given: Any,
     ) -> None:  # fmt: skip
         if isinstance(store, str):
             given["store"], store = store, None
@@ -85,7 +88,8 @@ class Parts:
         policy = _identity_policy(settings)
         own, self.providers = self._key_sources(settings)
         keys = KeysByIssuer(own, self.providers) if self.providers else own
-        self.events = Events(settings.audit)
+        self.events = events or Events(settings.audit)
+        self.chores = Chores(self._twin(stack))
         self.identifier = Identifier(policy, keys, settings.cookies)
         self.logouts = Logouts(
             self.store, self.events, clock, settings.max_lifetime, settings.jwt_leeway, self.live,
@@ -111,9 +115,22 @@ class Parts:
         self.service = Service(
             settings, self.store, self.identifier, self.logouts, self.events, clock,
             Limiter(self.store, settings.rate_limit, clock), self.links, self.learned, self.registry, self.providers,
-            self.advise,
+            ProviderLogouts(self.logouts, self.registry, policy), self.chores.add,
+            advise=self.advise,
         )  # fmt: skip
         self._advise()
+
+    def _twin(self, stack: Stack) -> Callable[[], Parts]:
+        """How a thread gets blocking parts of its own, on the same data."""
+
+        def build() -> Parts:
+            store = stack.watch()
+            twin = Parts(self.settings, store=store, clock=self.clock, blocking=True, events=self.events)
+            twin.advise.said.update(self.advise.said)
+            twin._owns_store = store is not stack.store
+            return twin
+
+        return build
 
     def _key_sources(self, settings: LogoutSettings) -> tuple[KeySource, dict[str, Provider]]:
         """The keys of our own tokens, and those of every other issuer."""
@@ -171,6 +188,7 @@ class Parts:
         """Give back the store's files and connections, if this object opened them."""
         self.closed = True
         self.watcher.stop()
+        self.chores.stop()
         if self._owns_store:
             await self.store.close()
 

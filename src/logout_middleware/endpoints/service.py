@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
+from secrets import token_urlsafe
+from typing import Any
 from urllib.parse import quote
 
 from ..errors import Refused
@@ -11,6 +13,7 @@ from ..events import Events, LogoutEvent
 from ..flows.identify import Identifier, KnownProvider, Presented
 from ..flows.learned_cookies import LearnedCookies
 from ..flows.logout import Caller, Logouts
+from ..flows.provider_logout import ProviderLogouts
 from ..flows.sessions import Sessions, Visit
 from ..rules import origins, redirects
 from ..rules.cookies import GuardedCookie, cookie_names
@@ -59,7 +62,10 @@ class Arrived:
 
 @dataclass(slots=True)
 class Service:
-    """The endpoints' view of one Logout object."""
+    """The endpoints' view of one Logout object.
+
+    `later(chore)`: have it called with a blocking Service until it raises no StoreError; False if it cannot be kept.
+    """
 
     settings: LogoutSettings
     store: Store
@@ -72,6 +78,9 @@ class Service:
     learned: LearnedCookies
     sessions: Sessions
     providers: Mapping[str, KnownProvider]
+    provider_logouts: ProviderLogouts
+    later: Callable[[Callable[[Any], Awaitable[object]]], bool]
+    entropy: Callable[[], str] = field(default=lambda: token_urlsafe(24))
     advise: Callable[[str, str], None] = field(default=lambda topic, text: None)
 
     async def arrived(
@@ -183,4 +192,10 @@ def failure(status: int, code: str, description: str, headers: tuple[tuple[str, 
 
 def refusal_of(refused: Refused) -> Response:
     """The answer to a request that is the client's mistake."""
-    return failure(refused.status, refused.code, refused.description)
+    return failure(refused.status, refused.code, refused.description, refused.headers)
+
+
+def oauth_error(refused: Refused) -> Response:
+    """The error of an OAuth or OpenID endpoint (RFC 6749 5.2), which has a form of its own."""
+    headers = refused.headers
+    return json_response(refused.status, {"error": refused.code, "error_description": refused.description}, headers)
