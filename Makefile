@@ -61,9 +61,8 @@ bench-http: $(PEERS)/ready servers  ## real servers under wrk, beside what peopl
 # Programs that others wrote in JavaScript, for the tests of the protocols.
 $(NODE): tests/peers/package.json tests/peers/package-lock.json $(READY)
 	mkdir -p $(VENV)/node && cp tests/peers/package.json tests/peers/package-lock.json $(VENV)/node/
-	npm ci --prefix $(VENV)/node --ignore-scripts --no-audit --no-fund --loglevel=error \
+	npm ci --prefix $(VENV)/node --ignore-scripts --no-audit --no-fund --loglevel=error && touch $@ \
 		|| echo "NOT INSTALLED, so their tests cannot run: the npm packages of tests/peers (npm comes with Node.js 20)"
-	touch $@
 
 # The peers live apart, so that the tests need none of them.
 $(PEERS)/ready: benchmarks/peers/requirements.lock pyproject.toml
