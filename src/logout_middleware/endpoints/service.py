@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from ..errors import Refused
 from ..events import Events, LogoutEvent
+from ..flows.guard import Guard
 from ..flows.identify import Identifier, Presented
 from ..flows.learned_cookies import LearnedCookies
 from ..flows.logout import Caller, Logouts
@@ -59,7 +60,7 @@ class Arrived:
 
 @dataclass(slots=True)
 class Service:
-    """The endpoints' view of one Logout object."""
+    """The endpoints' view of one Logout object. `gate` is a guard that says yes only to what it knows is alive."""
 
     settings: LogoutSettings
     store: Store
@@ -71,6 +72,7 @@ class Service:
     links: Links
     learned: LearnedCookies
     sessions: Sessions
+    gate: Guard
     advise: Callable[[str, str], None] = field(default=lambda topic, text: None)
 
     async def arrived(
