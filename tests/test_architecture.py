@@ -14,7 +14,7 @@ ROOT = Path(logout_middleware.__file__).parent
 LAYERS = (
     "errors", "rules", "values", "issuers", "presets", "settings", "events", "stores", "stores.*", "flows", "endpoints",
     "paths", "keys", "colour", "opening", "watching", "parts", "logout", "sharing", "asgi_messages", "asgi_live",
-    "asgi", "wsgi_live", "wsgi", "cli", "testing_facts", "testing", "__main__", "__init__",
+    "asgi", "wsgi_live", "wsgi", "service_app", "cli", "testing_facts", "testing", "__main__", "__init__",
 )  # fmt: skip
 LOOPS_ALLOWED = {
     "asgi.py",
