@@ -96,6 +96,16 @@ def broken(
         yield Front(kind, port, upstream)
 
 
+@pytest.fixture(scope="module")
+def elsewhere(kind: str, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+    """A proxy that asks a service which has no check at that address."""
+    with (
+        serving(tmp_path_factory.mktemp("elsewhere"), LOGOUT_ENDPOINTS="logout") as (check, _),
+        proxying(kind, tmp_path_factory.mktemp(kind), check=check, application=upstream.port) as port,
+    ):
+        yield Front(kind, port, upstream)
+
+
 # ---- the way it should be --------------------------------------------------------------------------------
 
 
@@ -255,3 +265,12 @@ def test_nobody_is_told_that_he_was_logged_out_while_nobody_knows(broken: Front)
 
     assert answer.headers["WWW-Authenticate"] is None
     assert answer.headers["Set-Cookie"] is None
+
+
+def test_a_question_to_the_wrong_address_is_answered_with_no(elsewhere: Front) -> None:
+    """An operator who mistyped a path notices at once; he has not opened his application to everybody."""
+    for token in (None, mint()):
+        answer = elsewhere.ask("GET", "/app", token=token)
+
+        assert elsewhere.upstream.received == []
+        assert answer.status in (404, 503)
