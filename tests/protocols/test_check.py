@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 import flask
 import pytest
+from examples.demo import free_port
 from itsdangerous import TimestampSigner
 
 from logout_middleware import BlockingLogout, ConfigurationError, Logout, LogoutSettings
@@ -217,6 +218,16 @@ def test_whatever_is_not_a_verified_live_login_is_refused(http: Site, what: str)
     assert answer.body != b""
 
 
+@pytest.mark.parametrize("scheme", ["Bearer", "DPoP"])
+def test_the_challenge_is_of_the_scheme_that_was_used(http: Site, scheme: str) -> None:
+    """RFC 9449 7.1; with the error that it was (RFC 6750 3.1)."""
+    for token in ("opaque-token-of-ann", http.issuer.mint("ann", life=-1)):
+        answer = http.get("/auth/check", headers={"Authorization": f"{scheme} {token}"})
+
+        assert is_refused(answer)
+        assert (answer.header("www-authenticate") or "").startswith(f'{scheme} realm="api", error="invalid_token"')
+
+
 def test_two_authorization_fields_are_refused(http: Site) -> None:
     """BEAR-2 and BEAR-9: which of the two the application reads is not for us to guess."""
     token = http.issuer.mint("ann")
@@ -374,6 +385,15 @@ def test_a_dead_credential_beside_an_unknown_one_is_not_a_yes(site: BuildSite, g
 
     assert answer.status in (401, 503)
     assert told(answer) == NOBODY
+
+
+def test_keys_that_cannot_be_fetched_are_no_reason_to_say_yes_or_no(site: BuildSite) -> None:
+    """Whether the signature is right cannot be known: 503, and nobody is told that his token is wrong."""
+    http = site(**CHECK, jwt_key=None, jwks_url=f"http://127.0.0.1:{free_port()}/jwks", jwt_algorithms="RS256")
+
+    answer = http.get("/auth/check", token=http.issuer.mint("ann"))
+
+    assert (answer.status, answer.header("www-authenticate"), told(answer)) == (503, None, NOBODY)
 
 
 # ---- time ------------------------------------------------------------------------------------------------

@@ -13,8 +13,7 @@ from collections.abc import Sequence
 from functools import partial
 from urllib.parse import quote
 
-from ..errors import StoreError
-from ..flows.guard import PASS, Decision, unavailable
+from ..flows.guard import PASS, Decision
 from ..flows.sessions import Visit
 from ..rules.cookies import cookie_names
 from ..rules.credentials import read_authorization
@@ -41,20 +40,17 @@ async def check(service: Service, request: Request, below: str = "") -> Response
 
     `below`: the path behind our own, where Envoy writes the one of the original request.
     """
-    try:
-        decision = await _decide(service, request, below)
-        if decision.refusal is not None:
-            return await _refused(service, request, decision)
-        holders = _named(decision.identities)
-        if not holders:
-            return _unknown(service, request, decision.identities)
-        if len({(each.issuer, each.user_id or "", each.user_id or each.client_id) for each in holders}) > 1:
-            # The application may believe the one that we do not name.
-            return _unauthenticated(service, request, "The request carries the logins of two users")
-        told = (("Content-Type", "text/plain"), NO_STORE, _VARY, *_about(service, holders[0]))
-        return Response(200, told)
-    except StoreError:
-        return _about_nobody(unavailable())
+    decision = await _decide(service, request, below)
+    if decision.refusal is not None:
+        return await _refused(service, request, decision.refusal, decision.delete)
+    holders = _named(decision.identities)
+    if not holders:
+        return _unknown(service, request, decision.identities)
+    if len({(each.issuer, each.user_id or "", each.user_id or each.client_id) for each in holders}) > 1:
+        # The application may believe the one that we do not name.
+        return _unauthenticated(service, request, "The request carries the logins of two users")
+    told = (("Content-Type", "text/plain"), NO_STORE, _VARY, *_about(service, holders[0]))
+    return Response(200, told)
 
 
 async def _decide(service: Service, request: Request, below: str) -> Decision:
@@ -88,14 +84,13 @@ def _named(identities: Sequence[Identity]) -> list[Identity]:
     return [each for each in identities if each.verified and (each.user_id is not None or each.client_id is not None)]
 
 
-async def _refused(service: Service, request: Request, decision: Decision) -> Response:
-    """The guard's refusal. A revoked cookie is deleted by it, if the proxy hands that on."""
-    refusal = decision.refusal or unavailable()
+async def _refused(service: Service, request: Request, refusal: Response, dead: Sequence[str]) -> Response:
+    """The guard's refusal. It deletes these revoked cookies, if the proxy hands that on."""
     if refusal.status == 400:
         refusal = Response(401, refusal.headers, refusal.body)
-    if decision.delete:
+    if dead:
         present, https = cookie_names(request.header_lines("cookie")), service.is_https(request)
-        lines = await service.learned.deletions(decision.delete, present, https=https)
+        lines = await service.learned.deletions(dead, present, https=https)
         refusal = refusal.with_headers([("Set-Cookie", line) for line in lines])
     return _about_nobody(refusal)
 
