@@ -14,8 +14,8 @@ ROOT = Path(logout_middleware.__file__).parent
 LAYERS = (
     "errors", "rules", "values", "issuers", "presets", "settings", "events", "stores", "stores.*", "flows", "endpoints",
     "paths", "keys", "outbound", "providers", "colour", "chores", "opening", "watching", "parts", "logout", "sharing",
-    "asgi_messages", "asgi_live", "asgi", "wsgi_live", "wsgi", "cli", "testing_facts", "testing", "__main__",
-    "__init__",
+    "asgi_messages", "asgi_live", "asgi", "wsgi_live", "wsgi", "service_app", "cli", "testing_facts", "testing",
+    "__main__", "__init__",
 )  # fmt: skip
 LOOPS_ALLOWED = {
     "chores.py",

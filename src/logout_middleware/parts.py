@@ -98,24 +98,18 @@ class Parts:
         self.registry = self._sessions(settings)
         if self.registry.enabled:
             self.logouts.listed = self.registry.of_user
-        self.guard = Guard(
-            self.store, self.identifier, self.events, clock,
-            fail_open=settings.fail_mode == "open", observe=settings.mode == "observe",
-            reject_cookies=settings.revoked_cookie == "reject", leeway=settings.jwt_leeway,
-            max_lifetime=settings.max_lifetime, marks=self.logouts.marks, bindings=self.logouts.bindings,
-            registry=self.registry if self.registry.enabled else None,
-        )  # fmt: skip
+        self.guard, self.gate = self._guard(settings, strict=False), self._guard(settings, strict=True)
         if any(isinstance(each, Provider) for each in (own, *self.providers.values())):
             # Who is remembered must be read anew now and then, or nobody would notice that a key was taken back.
-            self.guard.remember_seconds = FRESH_SECONDS
+            self.guard.remember_seconds = self.gate.remember_seconds = FRESH_SECONDS
         self.links = Links(settings.secret, clock)
         self.sessions = StableSessions(policy, settings.cookies, clock, lambda: secrets.token_urlsafe(16))
         self.learned = LearnedCookies(self.store, settings.cookies, clock, settings.max_lifetime)
         self.answers = Answers(self.identifier, self.guard, self.logouts, self.sessions, self.learned)
         self.service = Service(
             settings, self.store, self.identifier, self.logouts, self.events, clock,
-            Limiter(self.store, settings.rate_limit, clock), self.links, self.learned, self.registry, self.providers,
-            ProviderLogouts(self.logouts, self.registry, policy), self.chores.add,
+            Limiter(self.store, settings.rate_limit, clock), self.links, self.learned, self.registry, self.gate,
+            self.providers, ProviderLogouts(self.logouts, self.registry, policy), self.chores.add,
             advise=self.advise,
         )  # fmt: skip
         self._advise()
@@ -159,9 +153,20 @@ class Parts:
             listed="sessions" in settings.endpoints,
         )  # fmt: skip
 
+    def _guard(self, settings: LogoutSettings, *, strict: bool) -> Guard:
+        """The guard as it is set; or `strict`, one that never lets pass what is dead, or what it cannot know of."""
+        return Guard(
+            self.store, self.identifier, self.events, self.clock,
+            fail_open=not strict and settings.fail_mode == "open", observe=not strict and settings.mode == "observe",
+            reject_cookies=strict or settings.revoked_cookie == "reject", leeway=settings.jwt_leeway,
+            max_lifetime=settings.max_lifetime, marks=self.logouts.marks, bindings=self.logouts.bindings,
+            registry=self.registry if self.registry.enabled else None,
+        )  # fmt: skip
+
     def _forget_identities(self) -> None:
-        self.guard.bearers.forget_all()
-        self.guard.cookies.forget_all()
+        for guard in (self.guard, self.gate):
+            guard.bearers.forget_all()
+            guard.cookies.forget_all()
 
     def _advise(self) -> None:
         """Say at start what an operator would want to know before the first logout."""

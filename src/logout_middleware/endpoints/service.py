@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from ..errors import Refused
 from ..events import Events, LogoutEvent
+from ..flows.guard import Guard
 from ..flows.identify import Identifier, KnownProvider, Presented
 from ..flows.learned_cookies import LearnedCookies
 from ..flows.logout import Caller, Logouts
@@ -62,7 +63,7 @@ class Arrived:
 
 @dataclass(slots=True)
 class Service:
-    """The endpoints' view of one Logout object.
+    """The endpoints' view of one Logout object. `gate` is a guard that says yes only to what it knows is alive.
 
     `later(chore)`: have it called with a blocking Service until it raises no StoreError; False if it cannot be kept.
     """
@@ -77,6 +78,7 @@ class Service:
     links: Links
     learned: LearnedCookies
     sessions: Sessions
+    gate: Guard
     providers: Mapping[str, KnownProvider]
     provider_logouts: ProviderLogouts
     later: Callable[[Callable[[Any], Awaitable[object]]], bool]

@@ -1,0 +1,1 @@
+"""Whole protocols, as others speak them to us."""
