@@ -106,7 +106,7 @@ class LogoutMiddleware(Shell[App]):
         if (authorization is None and cookie is None) or (self._exempts and self._paths.is_exempt(path)):
             # Nothing but a GET without parameters is sure not to be a login, whose cookies we want to see.
             if method != "GET" or self._signs_sessions or scope.get("query_string"):
-                send = partial(_sent, self, send, scope, (PASS, self.logout.clock(), False), False)
+                send = partial(_sent, (send, scope, self._body, self, (PASS, self.logout.clock(), False), False))
             return await self.app(scope, receive, send)
         passed: Known | Outcome
         known = None if repeated else self._seen_alive(authorization, cookie)
@@ -126,7 +126,7 @@ class LogoutMiddleware(Shell[App]):
                 return await self._carry_out(passed, scope, receive, send)
         if identity is None:
             if method != "GET" or self._signs_sessions or scope.get("query_string"):
-                send = partial(_sent, self, send, scope, (PASS, self.logout.clock(), False), False)
+                send = partial(_sent, (send, scope, self._body, self, (PASS, self.logout.clock(), False), False))
             return await self.app(scope, receive, send)
         state = scope.get("state")
         if state is None:
@@ -134,7 +134,8 @@ class LogoutMiddleware(Shell[App]):
         else:
             state["logout"] = identity
         try:
-            await self.app(scope, receive, partial(_sent, self, send, scope, passed, cookie is not None))
+            watch = (send, scope, self._body, self, passed, cookie is not None)
+            await self.app(scope, receive, partial(_sent, watch))
         except BaseException as error:
             if not await self._left(scope, error):
                 raise
@@ -156,8 +157,9 @@ class LogoutMiddleware(Shell[App]):
         whole, scope = scope, with_headers(scope, headers)
         if decision.identity is not None:
             scope["state"] = {**(scope.get("state") or {}), "logout": decision.identity}
+        sent = _sent_with_deletions if decision.delete else _sent
         try:
-            await self.app(scope, receive, partial(_sent, self, send, whole, outcome, False))
+            await self.app(scope, receive, partial(sent, (send, whole, self._body, self, outcome, False)))
         except BaseException as error:
             if not await self._left(whole, error):
                 raise
@@ -223,10 +225,9 @@ class LogoutMiddleware(Shell[App]):
             delete=decision.delete, is_login=is_login, visit=service.visit(request, scope["path"]),
         )  # fmt: skip
 
-    async def _start(
-        self, send: Send, scope: Scope, passed: Known | Outcome, by_cookie: bool, message: Message
-    ) -> None:
+    async def _start(self, watch: Watch, message: Message) -> None:
         """Send the start of an answer that sets or must delete cookies, or is a page or an event stream."""
+        send, scope, _, _, passed, by_cookie = watch
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in message.get("headers") or ()]
         fields = {name.lower(): value for name, value in headers}
         kind, kept = fields.get("content-type", ""), fields.get("cache-control", "")
@@ -251,8 +252,9 @@ class LogoutMiddleware(Shell[App]):
             live_loop = self._loops[loop] = LiveLoop(self.logout, loop)
         return live_loop
 
-    def _part(self, send: Send, scope: Scope, passed: Known | Outcome, message: Message) -> Awaitable[None]:
+    def _part(self, watch: Watch, message: Message) -> Awaitable[None]:
         """Forward a message of a body that comes in parts, or may."""
+        send, scope, _, _, passed, _ = watch
         body: Body | None = scope.get(self._body)
         if body is not None:
             return body.send(message)
@@ -334,23 +336,31 @@ def _identities(passed: Known | Outcome) -> tuple[Identity, ...]:
     return passed.identities if isinstance(passed, Known) else passed[0].identities
 
 
-def _sent(
-    shell: LogoutMiddleware, send: Send, scope: Scope, passed: Known | Outcome, by_cookie: bool, message: Message
-) -> Awaitable[None]:
+Watch = tuple[Send, Scope, str, LogoutMiddleware, Known | Outcome, bool]
+"""The server's `send` and the scope of a request, where a streamed body is noted, and what was decided about it."""
+
+
+def _sent(watch: Watch, message: Message) -> Awaitable[None]:
     """Forward one message of an answer. Most pass at once: this is no coroutine, it hands on the server's."""
-    kind = message["type"]
-    if kind == "http.response.start":
-        if type(passed) is tuple and passed[0].delete:
-            return shell._start(send, scope, passed, by_cookie, message)
+    # One tuple, because every parameter that `partial` hands on costs each message.
+    if message["type"] == "http.response.start":
         headers = message.get("headers") or ()
         if type(headers) is not list:
-            message = {**message, "headers": [tuple(pair) for pair in headers]}
-        for name, value in message["headers"]:
-            if name in _WATCHED and (name in _SETS or value[5:6] in _WATCHED_KINDS):
-                return shell._start(send, scope, passed, by_cookie, message)
-    elif "more_body" in message or shell._body in scope:
-        return shell._part(send, scope, passed, message)
-    return send(message)
+            headers = [tuple(pair) for pair in headers]
+            message = {**message, "headers": headers}
+        for name, value in headers:
+            if name in _WATCHED and (value[5:6] in _WATCHED_KINDS or name in _SETS):
+                return watch[3]._start(watch, message)
+    elif "more_body" in message or watch[2] in watch[1]:
+        return watch[3]._part(watch, message)
+    return watch[0](message)
+
+
+def _sent_with_deletions(watch: Watch, message: Message) -> Awaitable[None]:
+    """The same of an answer that must delete cookies, whatever it sets itself."""
+    if message["type"] == "http.response.start":
+        return watch[3]._start(watch, message)
+    return _sent(watch, message)
 
 
 class _TokenAnswer:

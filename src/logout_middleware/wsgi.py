@@ -41,6 +41,7 @@ Outcome = tuple[Decision, float, bool]
 """What was decided about a request, when it began, and whether its path answers with tokens."""
 
 IDENTITY = "logout_middleware.identity"
+_WATCHED_KINDS = frozenset({"h", "e"})  # the sixth letter of text/html and of text/event-stream
 """Where the application finds the identity of a guarded request, in the environ."""
 
 
@@ -86,7 +87,7 @@ class LogoutMiddleware(Shell[App]):
                 start_response = _Answer(self, environ, self._anonymous(), start_response).start
             return self.app(environ, start_response)
         environ[IDENTITY] = identity
-        answer = _Answer(self, environ, passed, start_response, by_cookie=cookie is not None)
+        answer = _Answer(self, environ, passed, start_response, cookie is not None)
         return answer.body(self.app(environ, answer.start))
 
     def _anonymous(self) -> Outcome:
@@ -124,7 +125,7 @@ class LogoutMiddleware(Shell[App]):
             environ.pop("HTTP_AUTHORIZATION", None)
         if decision.identity is not None:
             environ[IDENTITY] = decision.identity
-        answer = _Answer(self, whole, outcome, start_response)
+        answer = _Answer(self, whole, outcome, start_response, deletes=bool(decision.delete))
         return answer.body(self.app(environ, answer.start))
 
     def _visit(self, environ: Environ, path: str) -> Visit:
@@ -178,35 +179,41 @@ class LogoutMiddleware(Shell[App]):
 class _Answer:
     """The answer to one request: looks at its cookies when it starts, and ends its stream with its login."""
 
-    events = _has_length = False
+    __slots__ = ("_by_cookie", "_deletes", "_environ", "_has_length", "_passed", "_shell", "_start", "events")
 
     def __init__(
         self, shell: LogoutMiddleware, environ: Environ, passed: Known | Outcome, start_response: StartResponse,
-        *, by_cookie: bool = False,
+        by_cookie: bool = False, deletes: bool = False,
     ) -> None:  # fmt: skip
         self._shell, self._environ, self._passed, self._start = shell, environ, passed, start_response
-        self._by_cookie = by_cookie
+        self._by_cookie, self._deletes = by_cookie, deletes
+        self.events = self._has_length = False
 
-    def start(self, status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
+    def start(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
         """The server's `start_response`, with the fields as they may leave."""
-        passed = self._passed
-        watched = type(passed) is tuple and bool(passed[0].delete)
+        watched = self._deletes
         for name, value in headers:
+            # The length first: most fields are none of these, and their names come in any case.
             size = len(name)
-            if size == 10 and name.lower() == "set-cookie":
+            if size == 14:
+                if name.lower() == "content-length":
+                    self._has_length = True
+            elif size == 12:
+                if value[5:6] in _WATCHED_KINDS and name.lower() == "content-type":
+                    headers = self._typed(value, headers)
+            elif size == 10 and name.lower() == "set-cookie":
                 watched = True
-            elif size == 12 and value.startswith(("text/html", "text/event-stream")):
-                if name.lower() != "content-type":
-                    continue
-                if value.startswith("text/event"):
-                    self.events = "content-encoding" not in {each.lower() for each, _ in headers}
-                elif self._by_cookie and not any(_is_for_all(*pair) for pair in headers):
-                    headers = [*headers, ("Cache-Control", "no-store")]
-            elif size == 14 and name.lower() == "content-length":
-                self._has_length = True
         if watched:
             headers = run_blocking(self._shell._answers.cookies(headers, self.began()))
-        return self._start(status, headers, *exc_info)
+        return self._start(status, headers) if exc_info is None else self._start(status, headers, exc_info)
+
+    def _typed(self, kind: str, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        """The fields of a page or an event stream."""
+        if kind.startswith("text/event-stream"):
+            self.events = "content-encoding" not in {each.lower() for each, _ in headers}
+        elif kind.startswith("text/html") and self._by_cookie and not any(_is_for_all(*pair) for pair in headers):
+            return [*headers, ("Cache-Control", "no-store")]
+        return headers
 
     def body(self, chunks: Iterable[bytes]) -> Iterable[bytes]:
         """The application's body; one that may go on for long, watched."""
