@@ -22,18 +22,18 @@ from .asgi_messages import (
     ReplayedBody,
     Scope,
     Send,
-    is_json_answer,
     lines_of,
     make_request,
     nothing,
     send_response,
     with_headers,
 )
+from .asgi_tokens import TokenAnswer
 from .colour import finish
 from .endpoints import Endpoint, routes, session_route, with_cors
 from .endpoints.service import refusal_of
 from .errors import ConfigurationError, Refused
-from .flows.answers import MAX_TOKEN_ANSWER, Began
+from .flows.answers import Began
 from .flows.guard import PASS, Decision
 from .flows.known_headers import Known
 from .flows.sessions import Visit
@@ -54,8 +54,6 @@ _WATCHED_KINDS = frozenset({b"h", b"e"})  # the sixth letter of text/html and of
 
 Outcome = tuple[Decision, float, bool]
 """What was decided about a request, when it began, and whether its path answers with tokens."""
-_BEFORE_START = ("http.response.debug", "http.response.early_hint", "http.response.push")
-"""Messages that may come before the start of the answer that they are about."""
 
 
 class LogoutMiddleware(Shell[App]):
@@ -201,7 +199,7 @@ class LogoutMiddleware(Shell[App]):
         # A request that brings a token of its own asks for its successor; it is no login.
         outcome = (decision, at, bool(answered) and not tokens)
         if answered and decision.refusal is None:
-            send = _TokenAnswer(self, scope, outcome, answered, send).send
+            send = TokenAnswer(self._answers, partial(self._began, scope, outcome), answered, send).send
             # Nobody can read a compressed answer here; and the caller must not choose whether it is read.
             scope = with_headers(scope, [pair for pair in scope["headers"] if pair[0] != b"accept-encoding"])
         await self._carry_out(outcome, scope, body.replay, send)
@@ -361,47 +359,6 @@ def _sent_with_deletions(watch: Watch, message: Message) -> Awaitable[None]:
     if message["type"] == "http.response.start":
         return watch[3]._start(watch, message)
     return _sent(watch, message)
-
-
-class _TokenAnswer:
-    """Holds the answer of a login or refresh back until its tokens are dealt with.
-
-    What is no JSON passes at once, and so does what is no success: an error may repeat tokens, and issues none.
-    """
-
-    def __init__(self, shell: LogoutMiddleware, scope: Scope, outcome: Outcome, fields: set[str], send: Send) -> None:
-        self._shell, self._scope, self._outcome, self._fields, self._send = shell, scope, outcome, fields, send
-        self._start: Message | None = None
-        self._parts = bytearray()
-
-    async def send(self, message: Message) -> None:
-        """Forward this message, or keep it until the last."""
-        kind = message["type"]
-        if kind == "http.response.start" and 200 <= message["status"] < 300 and is_json_answer(message):
-            self._start = message
-        elif self._start is None or kind in _BEFORE_START:
-            await self._send(message)
-        elif kind != "http.response.body":
-            # The body, or the rest of it, comes by a way that we do not see, e.g. `http.response.pathsend`.
-            start, self._start = self._start, None
-            await self._send(start)
-            if self._parts:
-                await self._send({"type": "http.response.body", "body": bytes(self._parts), "more_body": True})
-            await self._send(message)
-        else:
-            self._parts += message.get("body", b"")
-            more = message.get("more_body", False)
-            if more and len(self._parts) <= MAX_TOKEN_ANSWER:
-                return
-            start, self._start = self._start, None
-            await self._send(start if len(self._parts) > MAX_TOKEN_ANSWER else await self._dealt_with(start))
-            await self._send({**message, "body": bytes(self._parts)})
-
-    async def _dealt_with(self, start: Message) -> Message:
-        answers, began = self._shell.logout.answers, self._shell._began(self._scope, self._outcome)
-        lines = [value.decode("latin-1") for name, value in start["headers"] if name.lower() == b"set-cookie"]
-        await answers.tokens(answers.tokens_in(bytes(self._parts), self._fields), lines, began)
-        return start
 
 
 class LogoutEndpoints:

@@ -6,11 +6,10 @@ deleted or given a session id.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import partial
 from http import HTTPStatus
 from io import BytesIO
-from itertools import chain
 from typing import Any
 from urllib.parse import quote
 
@@ -18,7 +17,7 @@ from .colour import run_blocking
 from .endpoints import Endpoint, routes, session_route, with_cors
 from .endpoints.service import refusal_of
 from .errors import Refused
-from .flows.answers import MAX_TOKEN_ANSWER, Began
+from .flows.answers import Began
 from .flows.guard import PASS, Decision
 from .flows.known_headers import Known
 from .flows.sessions import Visit
@@ -33,6 +32,7 @@ from .sharing import Shell, for_middleware
 from .stores.memory import MemoryStore
 from .values import TokenPath
 from .wsgi_live import StreamedBody
+from .wsgi_tokens import TokenAnswer
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -167,7 +167,8 @@ class LogoutMiddleware(Shell[App]):
             return self._carry_out(outcome, environ, start_response)
         # Nobody can read a compressed answer here; and the caller must not choose whether it is read.
         environ = {name: value for name, value in environ.items() if name != "HTTP_ACCEPT_ENCODING"}
-        token_answer = _TokenAnswer(self, environ, outcome, answered, start_response)
+        began = _Answer(self, environ, outcome, start_response).began
+        token_answer = TokenAnswer(self._answers, began, answered, start_response)
         return token_answer.body(self._carry_out(outcome, environ, token_answer.start))
 
     def _answer(self, response: Response, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -244,101 +245,9 @@ class _Answer:
         )  # fmt: skip
 
 
-class _TokenAnswer:
-    """Holds the answer of a login or refresh back until its tokens are dealt with.
-
-    What is no JSON passes at once, and so does what is no success: an error may repeat tokens, and issues none.
-    """
-
-    def __init__(
-        self, shell: LogoutMiddleware, environ: Environ, outcome: Outcome, fields: set[str],
-        start_response: StartResponse,
-    ) -> None:  # fmt: skip
-        self._shell, self._fields, self._start_response = shell, fields, start_response
-        self._answer = _Answer(shell, environ, outcome, start_response)
-        self._started: tuple[Any, ...] | None = None
-        self._written = bytearray()
-        self._write: Callable[[bytes], object] | None = None
-
-    def start(self, status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Callable[[bytes], object]:
-        """Remember how the answer starts; once that has left, it is for the server to say."""
-        self._started = (status, headers, *exc_info)
-        if self._write is not None:
-            self._begin()
-        return self._take
-
-    def _take(self, data: bytes) -> None:
-        """What `start_response` returns, for applications that write."""
-        if self._write is None:
-            self._written += data
-        else:
-            self._write(data)
-
-    def body(self, chunks: Iterable[bytes]) -> Iterable[bytes]:
-        """The whole body, or as much of it as may be held, and then the rest."""
-        try:
-            return self._held(chunks)
-        except BaseException:
-            _close(chunks)  # The server never sees it (PEP 3333).
-            raise
-
-    def _held(self, chunks: Iterable[bytes]) -> Iterable[bytes]:
-        parts = iter(chunks)
-        for part in parts:
-            self._written += part
-            if (self._started is not None and not self._is_read()) or len(self._written) > MAX_TOKEN_ANSWER:
-                return self._passing(parts, chunks)
-        if self._is_read():
-            lines = [value for name, value in self._started[1] if name.lower() == "set-cookie"] if self._started else []
-            answers = self._shell.logout.answers
-            texts = answers.tokens_in(bytes(self._written), self._fields)
-            run_blocking(answers.tokens(texts, lines, self._answer.began()))
-        return self._passing(iter(()), chunks)
-
-    def _is_read(self) -> bool:
-        """Does the answer, as far as it is known, hand out tokens that we can read?"""
-        return self._started is not None and self._started[0].startswith("2") and _is_json(self._started[1])
-
-    def _passing(self, rest: Iterator[bytes], whole: Iterable[bytes]) -> Iterable[bytes]:
-        self._begin()
-        return _Joined(bytes(self._written), rest, whole)
-
-    def _begin(self) -> None:
-        if self._started is not None:
-            self._write = self._start_response(*self._started)
-
-
-class _Joined:
-    """What was held of a body and the rest of it, closed as the body that it is."""
-
-    def __init__(self, held: bytes, rest: Iterator[bytes], whole: Iterable[bytes]) -> None:
-        self._parts, self._whole = chain([held], rest), whole
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self._parts
-
-    def close(self) -> None:
-        """For the server (PEP 3333)."""
-        _close(self._whole)
-
-
-def _close(chunks: Iterable[bytes]) -> None:
-    close = getattr(chunks, "close", None)
-    if close is not None:
-        close()
-
-
 def _is_for_all(name: str, value: str) -> bool:
     """Does this field say already who may keep the answer: nobody, or everybody? (RFC 9111 5.2.2)"""
     return len(name) == 13 and name.lower() == "cache-control" and ("no-store" in value or "public" in value)
-
-
-def _is_json(headers: list[tuple[str, str]]) -> bool:
-    fields = {name.lower(): value for name, value in headers}
-    kind = fields.get("content-type", "").partition(";")[0].strip().lower()
-    return fields.get("content-encoding", "identity") == "identity" and (
-        kind == "application/json" or kind.endswith("+json")
-    )
 
 
 class LogoutEndpoints:
