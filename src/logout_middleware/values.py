@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -89,6 +89,17 @@ def boolean(value: Any) -> bool:
     if word not in ("true", "false", "1", "0", "yes", "no", "on", "off"):
         raise ValueError(f"{value!r} is not a yes or no; write true or false")
     return word in ("true", "1", "yes", "on")
+
+
+def moment(value: Any) -> datetime:
+    """A time with its zone (RFC 3339)."""
+    try:
+        found = datetime.fromisoformat(text(value))
+    except ValueError:
+        raise ValueError(f"{value!r} is not a time; write e.g. 2026-11-20T10:29:00+00:00") from None
+    if found.tzinfo is None:
+        raise ValueError(f"{value!r} does not say its time zone; write e.g. 2026-11-20T10:29:00+00:00")
+    return found
 
 
 def one_of(*choices: str) -> Callable[[Any], str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..events import timestamp
 from ..rules import jose
 from ..rules.credentials import Credential
 from ..rules.identity import Identity
@@ -52,6 +53,26 @@ def is_of(client_id: str, identity: Identity) -> bool:
     A token that names no client is anybody's who is registered here, if we issued it; one of another issuer is not.
     """
     return identity.issuer is None if identity.client_id is None else identity.client_id == client_id
+
+
+def described(verdict: Verdict) -> dict[str, Any]:
+    """A verdict for an operator: whether it passes, whom it names, and the record that refuses it."""
+    said: dict[str, Any] = {"passes": verdict.refusal is None}
+    if verdict.refusal is not None:
+        said["because"] = verdict.refusal
+    identity, record = verdict.identity, verdict.revocation
+    if identity is not None:
+        said |= {"verified": identity.verified, "key": identity.own_key.hex()}
+        named = {"user": identity.user_id, "session": identity.session_id, "client": identity.client_id}
+        said |= {name: value for name, value in named.items() if value is not None}
+    if record is not None:
+        said["refused_by"] = {
+            "key": record.key.hex(),
+            "issued_up_to": "always" if record.before >= FOREVER else timestamp(record.before),
+            "until": "for ever" if record.until >= FOREVER else timestamp(record.until),
+            "reason": record.reason,
+        }
+    return said
 
 
 async def introspect(
