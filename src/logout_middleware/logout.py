@@ -10,6 +10,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 from .colour import blocking, fitting
+from .endpoints import routes
+from .endpoints.metadata import configuration
 from .errors import ConfigurationError
 from .events import Callback, LogoutEvent
 from .flows.introspection import explain, introspect
@@ -138,6 +140,10 @@ class Logout(Parts):
         path = f"{self.settings.prefix}/logout?{urlencode({k: v for k, v in query.items() if v is not None})}"
         return (self.settings.public_url or "") + path
 
+    def metadata(self) -> dict[str, Any]:
+        """Which endpoints the middleware serves, and where, as `/.well-known/logout-configuration` tells it."""
+        return configuration(self.settings, routes(self.service, self.settings.prefix), self.settings.prefix)
+
     def on_event(self, callback: Callback) -> Callback:
         """Call this with every LogoutEvent; usable as a decorator. What it raises is logged, never passed on."""
         self.events.subscribe(callback)
@@ -185,6 +191,7 @@ class BlockingLogout:
         self.settings = self.inner.settings
         self.logout_url = self.inner.logout_url
         self.on_event = self.inner.on_event
+        self.metadata = self.inner.metadata
 
     revoke_token = blocking(Logout.revoke_token)
     revoke_session = blocking(Logout.revoke_session)
