@@ -25,10 +25,15 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Service:
-    """A running server: its address, and an issuer of tokens that it verifies."""
+    """A running server: its address, an issuer of tokens that it verifies, and its log."""
 
     origin: str
     issuer: Issuer
+    log_file: Path
+
+    def log(self) -> str:
+        """What it has said so far."""
+        return self.log_file.read_text()
 
     @property
     def answers(self) -> bool:
@@ -54,6 +59,7 @@ def running(folder: Path) -> Iterator[Service]:
         "LOGOUT_STORE": f"sqlite:///{folder / 'logout.db'}",
         "LOGOUT_ENDPOINTS": "logout,oauth",
         "LOGOUT_CLIENTS": json.dumps(CLIENTS),
+        "LOGOUT_PUBLIC_URL": f"http://{HOST}:{port}",
         "LOGOUT_JWT_KEY": JWT_KEY,
         "LOGOUT_JWT_ALGORITHMS": "HS256",
     }
@@ -63,7 +69,7 @@ def running(folder: Path) -> Iterator[Service]:
             command, env=environment, cwd=folder, stdout=log, stderr=log, start_new_session=True, text=True
         )
     try:
-        service = Service(f"http://{HOST}:{port}", Issuer(time.time))
+        service = Service(f"http://{HOST}:{port}", Issuer(time.time), folder / "server.log")
         wait_until(lambda: service.answers, "the server")
         yield service
     finally:
