@@ -270,6 +270,8 @@ def test_REV_4_who_guesses_secrets_must_wait_and_others_need_not(http: Site) -> 
     assert guessed.header("retry-after") == str(int(FAILURE_SECONDS))
     assert elsewhere.json["active"] is True
     assert later.status == 200
+    (event,) = http.told("rate_limited")
+    assert "LOGOUT_TRUSTED_PROXIES" in (event.detail or "")
 
 
 def test_REV_4_a_right_secret_is_never_counted_as_a_guess(http: Site) -> None:
@@ -695,6 +697,21 @@ def test_the_endpoints_are_off_by_default(site: BuildSite, tmp_path: Path) -> No
     http = site()
 
     assert [http.post(path, form={"token": "x"}).status for path in (REVOKE, INTROSPECT)] == [404, 404]
+
+
+@pytest.mark.parametrize(
+    ("given", "mistake"),
+    [
+        ({"jwt_key": None, "jwt_algorithms": None}, "E112 LOGOUT_ENDPOINTS: 'oauth'"),
+        ({"clients": {"page": {}}}, "E113 LOGOUT_CLIENTS"),
+    ],
+)
+def test_the_endpoints_do_not_start_without_what_they_need(
+    build: BuildSite, given: dict[str, Any], mistake: str
+) -> None:
+    """A key that verifies tokens, though cookies could be, and a client that can say who it is."""
+    with pytest.raises(ConfigurationError, match=mistake):
+        build(**given)
 
 
 def test_a_hashed_secret_is_compared_by_its_digest_alone() -> None:
