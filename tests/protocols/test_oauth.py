@@ -218,7 +218,7 @@ def test_REV_4_two_authentications_at_once_are_refused(http: Site, path: str, mo
 
 @pytest.mark.parametrize("encoded", [True, False])
 @pytest.mark.parametrize(
-    "client", [("a:b", "x"), ("a+b", "100% +/=&é"), ("ab", "p:q"), ("a b", "%41"), ("a%20b", "%zz")]
+    "client", [("a:b", "x"), ("a+b", "100% +/=&é"), ("ab", "p:q"), ("a b", "%41"), ("a%20b", "%zz"), ("ab", "%ff%")]
 )
 def test_REV_4_ids_and_secrets_of_any_characters_work_in_either_spelling(
     build: BuildSite, client: tuple[str, str], encoded: bool
@@ -645,6 +645,18 @@ def test_INT_5_a_token_that_any_check_refuses_is_inactive(http: Site, way: str) 
             http.post("/auth/logout", token=token)
 
     assert introspect(http, token) == {"active": False}
+
+
+def test_INT_5_a_record_that_does_not_refuse_is_no_proof_of_life(http: Site, tmp_path: Path) -> None:
+    """The journal alone knows an older cut-off of the user; what else the store knows, nobody can tell."""
+    token = http.issuer.mint("ann")
+
+    with away_with_a_journal(http, tmp_path):
+        http.call("revoke_user", "ann", before=http.clock() - 100)
+        answer = http.post(INTROSPECT, form={"token": token}, headers=basic(*SHOP))
+
+    assert error(answer) == (503, "temporarily_unavailable")
+    assert introspect(http, token)["active"] is True
 
 
 def test_INT_5_leeway_is_that_of_the_guard(build: BuildSite) -> None:
