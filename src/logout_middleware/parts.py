@@ -22,6 +22,7 @@ from .flows.identify import Identifier, KeySource
 from .flows.learned_cookies import LearnedCookies
 from .flows.live import Live
 from .flows.logout import Logouts
+from .flows.orders import Orders
 from .flows.provider_logout import ProviderLogouts
 from .flows.sessions import Sessions
 from .flows.stable_session import StableSessions
@@ -98,6 +99,7 @@ class Parts:
         self.registry = self._sessions(settings)
         if self.registry.enabled:
             self.logouts.listed = self.registry.of_user
+        self.orders = Orders(self.logouts, self.identifier, self.registry)
         self.guard, self.gate = self._guard(settings, strict=False), self._guard(settings, strict=True)
         if any(isinstance(each, Provider) for each in (own, *self.providers.values())):
             # Who is remembered must be read anew now and then, or nobody would notice that a key was taken back.
@@ -108,9 +110,9 @@ class Parts:
         self.answers = Answers(self.identifier, self.guard, self.logouts, self.sessions, self.learned)
         self.service = Service(
             settings, self.store, self.identifier, self.logouts, self.events, clock,
-            Limiter(self.store, settings.rate_limit, clock), self.links, self.learned, self.registry, self.gate,
-            self.providers, ProviderLogouts(self.logouts, self.registry, policy), self.chores.add,
-            advise=self.advise,
+            Limiter(self.store, settings.rate_limit, clock), self.links, self.learned, self.registry, gate=self.gate,
+            providers=self.providers, provider_logouts=ProviderLogouts(self.logouts, self.registry, policy),
+            later=self.chores.add, orders=self.orders, advise=self.advise,
         )  # fmt: skip
         self._advise()
 
