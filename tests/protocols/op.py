@@ -92,7 +92,7 @@ class Op:
         return self.sign(usual | claims, header={"typ": "at+jwt"})
 
 
-def order(site: Sender, token: str, **given: Any) -> Answer:
+def order(site: Sender, token: str, /, **given: Any) -> Answer:
     """What the provider gets for this logout token; every such answer forbids to be kept (BCL-19)."""
     answer = site.post(BACKCHANNEL, **({"form": {"logout_token": token}} | given))
     assert answer.header("cache-control") == "no-store"

@@ -17,6 +17,7 @@ from ..flows.logout import Caller
 from ..rules import jose
 from ..rules.http import NO_STORE, Request, Response
 from ..rules.logout_token import LogoutToken, read_logout_token
+from ..rules.origins import is_prefetch
 from .provider import way_back
 from .service import Methods, Service, oauth_error
 
@@ -133,6 +134,8 @@ async def frontchannel_logout(service: Service, request: Request) -> Response:
 
 async def _frontchannel_logout(service: Service, request: Request) -> Response:
     headers = request.single_headers()
+    if is_prefetch(headers):
+        raise Refused(403, "prefetch", "A prefetch never logs out")
     if headers.get("sec-fetch-dest", "iframe") not in ("iframe", "frame", "document"):
         raise Refused(400, "invalid_request", "this address is for a frame of the provider's")
     query = request.query()
@@ -144,17 +147,17 @@ async def _frontchannel_logout(service: Service, request: Request) -> Response:
         await service.audit(request, kind="frontchannel_no_state", detail="neither iss nor sid", outcome="nothing")
         return _framed(service, None, [])
     provider = service.providers.get(issuer)
-    if provider is None or provider.issuer.client_id is None:
+    if provider is None or provider.issuer.client_id is None or request.method == "HEAD":
         return _framed(service, None, [])
     known = await service.provider_logouts.is_known(issuer, sid)
     wait = 0 if known else service.limiter.take_quota(request.client, 1)
     if wait:
         raise Refused(429, "rate_limited", "too many unknown sessions", (("Retry-After", str(wait)),))
     arrived = await service.arrived(request)
-    await service.provider_logouts.end_session(issuer, sid, service.caller(request))
+    key = await service.provider_logouts.end_session(issuer, sid, service.caller(request))
     held = tuple(
         each.cookie for each in arrived.presented
-        if each.cookie is not None and each.identity is not None and each.identity.session_id == sid
+        if each.cookie is not None and each.identity is not None and each.identity.session_key == key
     )  # fmt: skip
     deletions = await service.deletions(held, request) if held else []
     return _framed(service, issuer, [_for_frames(field) for field in deletions])

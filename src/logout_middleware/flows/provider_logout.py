@@ -91,11 +91,11 @@ class ProviderLogouts:
             return {}
         return {each.key: each.sid for each in known if each.created_at <= cut.before}
 
-    async def end_session(self, issuer: str, session_id: str, caller: Caller) -> Outcome:
-        """End a session by its id alone, as a front-channel logout names it: whoever knows the id may."""
+    async def end_session(self, issuer: str, session_id: str, caller: Caller) -> bytes:
+        """End a session by its id alone, as a front-channel logout names it: whoever knows the id may. Its key."""
         key = session_key(session_id, self.policy.realm(issuer))
-        done = await self.logouts.end_sessions({key: session_id}, reason=FRONTCHANNEL, caller=caller)
-        return done.outcome
+        await self.logouts.end_sessions({key: session_id}, reason=FRONTCHANNEL, caller=caller)
+        return key
 
     async def is_known(self, issuer: str, session_id: str) -> bool:
         """Was this session ever seen here?"""

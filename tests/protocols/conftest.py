@@ -1,0 +1,28 @@
+"""An application that is the client of a provider, under both shells."""
+
+from __future__ import annotations
+
+import pytest
+
+from logout_middleware.testing import MovableClock
+from tests.client import BuildSite, Site
+
+from .op import OTHER_ISSUER, Op
+
+
+@pytest.fixture
+def op(clock: MovableClock) -> Op:
+    """The provider that logs the application's users in."""
+    return Op(clock)
+
+
+@pytest.fixture
+def other_op(clock: MovableClock) -> Op:
+    """A second provider, whose users are strangers to those of the first."""
+    return Op(clock, OTHER_ISSUER, key="k2")
+
+
+@pytest.fixture
+def rp(site: BuildSite, op: Op) -> Site:
+    """The application, client of one provider, whose keys it has."""
+    return site(**op.settings(rate_limit="off"))
