@@ -34,8 +34,12 @@ class KnownProvider(Protocol):
 
     issuer: Issuer
 
-    async def find(self, text: str, *, seconds: float | None = None) -> Sequence[Any]:
-        """The keys that may have signed this token; StoreError while that cannot be known."""
+    def moment(self) -> float:
+        """Now, for `find(since=…)`."""
+        ...
+
+    async def find(self, text: str, *, seconds: float | None = None, since: float | None = None) -> Sequence[Any]:
+        """The keys that may have signed this token, which came at `since`; StoreError while that cannot be known."""
         ...
 
     async def address_of(self, name: str, *, seconds: float | None = None) -> str | None:
