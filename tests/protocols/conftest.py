@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from logout_middleware.testing import MovableClock
 from tests.client import BuildSite, Site
 
 from .op import OTHER_ISSUER, Op
+from .op_server import OpServer
 
 
 @pytest.fixture
@@ -26,3 +29,11 @@ def other_op(clock: MovableClock) -> Op:
 def rp(site: BuildSite, op: Op) -> Site:
     """The application, client of one provider, whose keys it has."""
     return site(**op.settings(rate_limit="off"))
+
+
+@pytest.fixture
+def op_server(clock: MovableClock) -> Iterator[OpServer]:
+    """A provider under an address of its own."""
+    server = OpServer(clock)
+    yield server
+    server.close()
