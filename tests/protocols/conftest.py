@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -11,6 +13,19 @@ from tests.client import BuildSite, Site
 
 from .op import OTHER_ISSUER, Op
 from .op_server import OpServer
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The providers of the tests are on this host; no name of another one is asked for."""
+    resolve = socket.getaddrinfo
+
+    def loopback_only(host: str | bytes | None, *given: Any, **more: Any) -> Any:
+        if host not in (None, "127.0.0.1", b"127.0.0.1", "localhost"):
+            raise socket.gaierror("there is no network in the tests")
+        return resolve(host, *given, **more)
+
+    monkeypatch.setattr("socket.getaddrinfo", loopback_only)
 
 
 @pytest.fixture

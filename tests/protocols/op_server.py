@@ -1,4 +1,4 @@
-"""The provider of the tests as a real HTTP server on loopback: discovery, keys, revocation; slow, wrong or away at will."""
+"""The provider of the tests as a real HTTP server on loopback: discovery, keys, revocation; slow or wrong at will."""
 
 from __future__ import annotations
 
