@@ -54,6 +54,7 @@ class Chores:
         self._thread: threading.Thread | None = None
         self._pid = 0
         self._news, self._stopped = threading.Event(), False
+        self._idle = threading.Event()
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -71,6 +72,7 @@ class Chores:
             if self._stopped or not self._is_working() or len(self._waiting) >= most:
                 return False
             heappush(self._waiting, _Waiting(now, next(self._numbers), chore, now + PATIENCE_SECONDS))
+            self._idle.clear()
         self._news.set()
         return True
 
@@ -79,7 +81,7 @@ class Chores:
         if self._thread is not None and self._pid == os.getpid():
             return True
         self._waiting.clear()  # those of the process that this one was forked from, which does them itself
-        self._news = threading.Event()
+        self._news, self._idle = threading.Event(), threading.Event()
         thread = threading.Thread(target=self._work, name="logout-middleware-chores", daemon=True)
         with contextlib.suppress(RuntimeError):
             thread.start()
@@ -92,7 +94,13 @@ class Chores:
         with self._lock:
             for each in self._waiting:
                 each.at = 0.0
+            if self._waiting:
+                self._idle.clear()
         self._news.set()
+
+    def tried(self, seconds: float = 10.0) -> bool:
+        """Return when none is to be tried now, but only later or not at all; False if that took longer."""
+        return self._pid != os.getpid() or self._idle.wait(seconds)
 
     def stop(self) -> None:
         """End it; what still waits is lost, as it is when the process ends."""
@@ -137,6 +145,7 @@ class Chores:
             if pause is not None and pause <= 0:
                 return heappop(self._waiting)
             self._news.clear()
+            self._idle.set()
         self._news.wait(pause)
         return None
 

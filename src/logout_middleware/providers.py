@@ -86,9 +86,10 @@ class Provider:
             return await self._static.find(text)
         kid, published = jose.key_id(text), self._published
         known = self._of(kid)
-        if self._is_stale() or known is None:
+        decided = since is not None and published.asked_at > since
+        if self._is_stale() or (known is None and not decided):
             fetching = self._refresh()
-            if known is None and fetching is not None:
+            if known is None and fetching is not None and not decided:
                 await self._wait(fetching, self._wait_seconds if seconds is None else seconds)
                 known = self._of(kid)
                 if known is None and not fetching.done():
@@ -97,7 +98,7 @@ class Provider:
             raise StoreError(f"the keys of {self.issuer.name} have not been reachable yet")
         if known is not None:
             return known
-        if since is not None and published.asked_at < since:
+        if since is not None and published.asked_at <= since:
             raise StoreError(f"{self.issuer.name} may have published a new key, and cannot be asked at the moment")
         return published.keys.get(None, ())
 
