@@ -404,3 +404,38 @@ def test_cookie_and_token_of_one_login_end_together_by_the_providers_order(rp: S
 
     assert rp.me(token=bound) is None
     assert rp.alive(alice) == set()
+
+
+@pytest.mark.parametrize("names", ["sub", "sid", "both"])
+@pytest.mark.parametrize("first", [True, False])
+def test_BCL_15_two_issuers_are_strangers_to_each_other(
+    site: BuildSite, op: Op, other_op: Op, clock: MovableClock, names: str, *, first: bool
+) -> None:
+    """The same user, session and jti at both: what one orders ends its own and nothing of the other."""
+    both = {each.issuer: {"keys": each.keys, "client_id": CLIENT} for each in (op, other_op)}
+    rp = site(**op.settings(issuers=both))
+    tokens = {each.issuer: each.access_token("alice", "s-1") for each in (op, other_op)}
+    active = lambda: {name: rp.call("introspect_token", token)["active"] for name, token in tokens.items()}  # noqa: E731
+    assert active() == {op.issuer: True, other_op.issuer: True}
+    clock.move(2.0)
+    orders, other = (op, other_op) if first else (other_op, op)
+    claims = {"sub": {"sub": "alice"}, "sid": {"sid": "s-1"}}.get(names, {"sub": "alice", "sid": "s-1"})
+
+    assert order(rp, orders.logout_token(**claims, jti="one")).status == 200
+
+    assert active() == {orders.issuer: False, other.issuer: True}
+    forged = other.logout_token(**claims, key=rsa_key(orders.kid))
+    assert fault(order(rp, forged)) == "invalid_request"
+    assert active() == {orders.issuer: False, other.issuer: True}
+    assert order(rp, other.logout_token(**claims, jti="one")).status == 200
+    assert active() == {orders.issuer: False, other.issuer: False}
+
+
+def test_an_issuer_where_we_are_no_client_orders_nothing(site: BuildSite, op: Op, other_op: Op) -> None:
+    """Its access tokens are believed, its logout tokens are addressed to nobody here."""
+    rp = site(**op.settings(issuers={op.issuer: {"keys": op.keys}, other_op.issuer: {"keys": other_op.keys}}))
+    token = other_op.access_token("alice", "s-1")
+
+    assert fault(order(rp, other_op.logout_token("alice", "s-1"))) == "invalid_request"
+
+    assert rp.call("introspect_token", token)["active"] is True

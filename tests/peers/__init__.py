@@ -1,0 +1,1 @@
+"""Software of others against our endpoints, over real connections."""
