@@ -76,11 +76,16 @@ class Application:
         return 200, {"user": claims.get("sub"), "via": "token"}
 
     def login(self, body: Mapping[str, Any], session: MutableMapping[str, Any]) -> tuple[int, dict[str, Any]]:
-        """Log in whoever says a name; `sid: false` makes a login whose parts have no name in common."""
+        """Log in whoever says a name; `sid: false` makes a login whose parts have no name in common, a text names it.
+
+        `id_token` is kept in the session, as applications of an OpenID provider do.
+        """
         self._logins += 1
-        user, sid = body["user"], f"login-{self._logins}" if body.get("sid", True) else None
+        user, wanted = body["user"], body.get("sid", True)
+        sid = wanted if isinstance(wanted, str) else f"login-{self._logins}" if wanted else None
         session.clear()
         session.update({"user_id": user} | ({"sid": sid} if sid else {}))
+        session.update({"id_token": body["id_token"]} if "id_token" in body else {})
         access = self.issuer.mint(user, sid=sid)
         refresh = self.issuer.mint(user, sid=sid, kind="refresh", life=30 * 86400.0)
         return 200, {"access_token": access, "refresh_token": refresh, "sid": sid}

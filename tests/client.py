@@ -205,14 +205,16 @@ class Site(Sender):
 
     def close(self) -> None:
         """Give back the store and the event loop."""
+        getattr(self.logout, "inner", self.logout).chores.stop()
         run_blocking(self.store.close())
         super().close()
 
     # ---- the application's side ----------------------------------------------------------------------
 
-    def login(self, user: str, *, sid: bool = True) -> Device:
-        """Log in on a new device."""
-        answer = self.post("/login", json={"user": user, "sid": sid})
+    def login(self, user: str, *, sid: bool | str = True, id_token: str | None = None) -> Device:
+        """Log in on a new device. `sid`: by what session id, if by any; `id_token`: what the session holds, too."""
+        more = {} if id_token is None else {"id_token": id_token}
+        answer = self.post("/login", json={"user": user, "sid": sid, **more})
         assert answer.status == 200, answer
         members = answer.json
         cookie = answer.cookies["session"]

@@ -26,6 +26,7 @@ LOOPS_ALLOWED = {
     "watching.py",
     "replica.py",
     "journal.py",
+    "outbound.py",
     "providers.py",
     "redis.py",
     "redis_batches.py",

@@ -7,12 +7,12 @@ import pytest
 from . import corpus
 
 FILES = [
-    "README.md", "credentials.jsonl", "exempt_paths.jsonl", "jwt_attacks.jsonl", "jwtkit.py", "key_collisions.jsonl",
-    "logout_csrf.jsonl", "open_redirect.jsonl", "raw_http.jsonl",
+    "README.md", "backchannel.jsonl", "credentials.jsonl", "exempt_paths.jsonl", "jwt_attacks.jsonl", "jwtkit.py",
+    "key_collisions.jsonl", "logout_csrf.jsonl", "open_redirect.jsonl", "raw_http.jsonl",
 ]  # fmt: skip
 NUMBERS = {
-    "credentials": 188, "exempt_paths": 58, "jwt_attacks": 202, "key_collisions": 33, "logout_csrf": 38,
-    "open_redirect": 479, "raw_http": 35,
+    "backchannel": 72, "credentials": 188, "exempt_paths": 58, "jwt_attacks": 202, "key_collisions": 33,
+    "logout_csrf": 38, "open_redirect": 479, "raw_http": 35,
 }  # fmt: skip
 
 

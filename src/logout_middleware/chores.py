@@ -21,6 +21,8 @@ from .colour import run_blocking
 from .errors import LogoutError, StoreError
 
 MOST_CHORES = 10_000
+MOST_DOUBTFUL = 5_000
+"""Of those that anybody may have made up: they must not crowd out the others."""
 PATIENCE_SECONDS = 86400.0
 _FIRST_PAUSE, _LONGEST_PAUSE, _JOIN_SECONDS = 0.5, 30.0, 5.0
 
@@ -52,17 +54,25 @@ class Chores:
         self._thread: threading.Thread | None = None
         self._pid = 0
         self._news, self._stopped = threading.Event(), False
+        self._idle = threading.Event()
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def add(self, chore: Chore) -> bool:
-        """Have this done soon, and again until it succeeds; False if too much waits already."""
+    def add(self, chore: Chore, *, doubtful: bool = False) -> bool:
+        """Have this done soon, and again until it succeeds; False if too much waits already.
+
+        `doubtful`: it is on behalf of somebody who proved nothing yet.
+        """
         now = time.monotonic()
+        if self._pid not in (0, os.getpid()):
+            self._lock = threading.Lock()  # whoever held it when this process was forked is not here
         with self._lock:
-            if self._stopped or len(self._waiting) >= MOST_CHORES or not self._is_working():
+            most = MOST_DOUBTFUL if doubtful else MOST_CHORES
+            if self._stopped or not self._is_working() or len(self._waiting) >= most:
                 return False
             heappush(self._waiting, _Waiting(now, next(self._numbers), chore, now + PATIENCE_SECONDS))
+            self._idle.clear()
         self._news.set()
         return True
 
@@ -71,7 +81,7 @@ class Chores:
         if self._thread is not None and self._pid == os.getpid():
             return True
         self._waiting.clear()  # those of the process that this one was forked from, which does them itself
-        self._news = threading.Event()
+        self._news, self._idle = threading.Event(), threading.Event()
         thread = threading.Thread(target=self._work, name="logout-middleware-chores", daemon=True)
         with contextlib.suppress(RuntimeError):
             thread.start()
@@ -84,7 +94,13 @@ class Chores:
         with self._lock:
             for each in self._waiting:
                 each.at = 0.0
+            if self._waiting:
+                self._idle.clear()
         self._news.set()
+
+    def tried(self, seconds: float = 10.0) -> bool:
+        """Return when none is to be tried now, but only later or not at all; False if that took longer."""
+        return self._pid != os.getpid() or self._idle.wait(seconds)
 
     def stop(self) -> None:
         """End it; what still waits is lost, as it is when the process ends."""
@@ -103,14 +119,17 @@ class Chores:
                 waiting = self._next()
                 if waiting is None:
                     continue
-                try:
-                    if parts is None:
+                if parts is None:
+                    try:
                         parts = self._open()
+                    # Whatever is in the way of a connection today, the order that waits for it must not be lost.
+                    except Exception as error:  # noqa: BLE001 - see above
+                        self._again(waiting, error)
+                        continue
+                try:
                     run_blocking(_done(waiting.chore, parts.service))
                 except StoreError as error:
                     self._again(waiting, error)
-                except LogoutError as error:
-                    _log.error("it can never be done: %s", error)
                 # A chore that is a bug must not end those behind it.
                 except Exception:  # noqa: BLE001 - see above
                     _log.exception("a chore failed")
@@ -126,10 +145,11 @@ class Chores:
             if pause is not None and pause <= 0:
                 return heappop(self._waiting)
             self._news.clear()
+            self._idle.set()
         self._news.wait(pause)
         return None
 
-    def _again(self, waiting: _Waiting, error: StoreError) -> None:
+    def _again(self, waiting: _Waiting, error: Exception) -> None:
         now = time.monotonic()
         if now > waiting.ends:
             _log.error("given up after a day: %s", error)

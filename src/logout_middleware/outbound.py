@@ -6,10 +6,11 @@ the public internet, unless LOGOUT_PRIVATE_ADDRESSES says otherwise; a redirect 
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,6 +20,7 @@ from .rules.http import parse_json_object
 
 FETCH_SECONDS = 2.5
 MAX_ANSWER = 256 * 1024
+_MOST_ADDRESSES = 3
 
 
 class Unreachable(StoreError):
@@ -71,41 +73,63 @@ def fetch(
     seconds: float = FETCH_SECONDS,
 ) -> Fetched:  # fmt: skip
     """GET this, or POST a form or JSON to it. Blocks; Unreachable for everything but a whole answer in time."""
-    httpx2 = require_httpx("an address to fetch")
+    require_httpx("an address to fetch")
     fault = fault_in_address(url, private=private)
     if fault is not None:
         raise Unreachable(f"{_shown(url)} is not asked: {fault}")
     ends = time.monotonic() + seconds
-    fields = {"accept": "application/json", **(headers or {})}
+    fields = {"accept": "application/json", "accept-encoding": "identity", **(headers or {})}
+    given = {"data": form, "json": json, "headers": fields, "auth": auth}
     method = "GET" if form is None and json is None else "POST"
+    # The addresses that were looked at are those that are asked: a name may say something else the next time.
+    addresses = [None] if private else _public_addresses(url)
+    try:
+        return asyncio.run(_fetched(method, url, addresses, given, ends - time.monotonic()))
+    except TimeoutError:
+        raise Unreachable(f"{_shown(url)} does not answer within {seconds:g} seconds") from None
+
+
+async def _fetched(
+    method: str, url: str, addresses: Sequence[str | None], given: dict[str, Any], seconds: float
+) -> Fetched:
+    """The answer of the first of these addresses that takes a connection."""
+    import httpx2
+
+    # A loop of its own, because nothing else limits a whole exchange: a peer can drip the fields of an answer.
+    async with asyncio.timeout(seconds), httpx2.AsyncClient(follow_redirects=False, timeout=seconds) as client:
+        for number, address in enumerate(addresses, 1):
+            try:
+                return await _exchanged(client, method, url, address, given)
+            except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
+                if number == len(addresses) or not isinstance(error, httpx2.ConnectError):
+                    raise Unreachable(f"{_shown(url)} cannot be reached ({type(error).__name__})") from error
+    raise Unreachable(f"{_shown(url)} has no address")  # pragma: no cover - a name without one was refused before
+
+
+async def _exchanged(client: Any, method: str, url: str, address: str | None, given: dict[str, Any]) -> Fetched:
+    import httpx2
+
     target, extensions = httpx2.URL(url), {}
-    if not private:
-        # The address that was looked at is the one that is asked: a name may say something else the next time.
-        fields["host"] = target.netloc.decode("ascii")
+    if address is not None:
+        given = given | {"headers": given["headers"] | {"host": target.netloc.decode("ascii")}}
         extensions["sni_hostname"] = target.host
-        target = target.copy_with(host=_public_address(target.host, target.port or 443, url))
-    try:
-        with (
-            httpx2.Client(follow_redirects=False, timeout=seconds) as client,
-            client.stream(
-                method, target, data=form, json=json, headers=fields, auth=auth, extensions=extensions
-            ) as got,
-        ):
-            body = bytearray()
-            for part in got.iter_bytes():
-                body += part
-                if len(body) > MAX_ANSWER or time.monotonic() > ends:
-                    raise Unreachable(f"{_shown(url)} answers too much, or too slowly")
-            return Fetched(got.status_code, bytes(body))
-    except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
-        raise Unreachable(f"{_shown(url)} cannot be reached ({type(error).__name__})") from error
+        target = target.copy_with(host=address)
+    async with client.stream(method, target, extensions=extensions, **given) as answer:
+        body = bytearray()
+        # As it comes: nobody asked for compression, and a little of it can be a lot.
+        async for part in answer.aiter_raw():
+            body += part
+            if len(body) > MAX_ANSWER:
+                raise Unreachable(f"{_shown(url)} answers too much")
+        return Fetched(answer.status_code, bytes(body))
 
 
-def _public_address(host: str, port: int, url: str) -> str:
-    """An address of this host; Unreachable if any of its addresses is not on the public internet."""
+def _public_addresses(url: str) -> list[str]:
+    """Some addresses of its host; Unreachable if any that it has is not on the public internet."""
+    parts = urlsplit(url)
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except OSError as error:
+        found = socket.getaddrinfo(parts.hostname, parts.port or 443, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
         raise Unreachable(f"{_shown(url)} has no address ({type(error).__name__})") from error
     addresses = [str(each[4][0]) for each in found]
     for address in addresses:
@@ -113,7 +137,7 @@ def _public_address(host: str, port: int, url: str) -> str:
             raise Unreachable(
                 f"{_shown(url)} is not asked: it is not on the public internet; LOGOUT_PRIVATE_ADDRESSES=true allows it"
             )
-    return addresses[0]
+    return list(dict.fromkeys(addresses))[:_MOST_ADDRESSES]
 
 
 def _shown(url: str) -> str:

@@ -62,12 +62,13 @@ class Parts:
     """The store, guard, flows and endpoints of one set of settings, of one colour.
 
     `settings`: a LogoutSettings; without it the environment and keywords decide. `store`: an object with the
-    promises of `stores.Store` instead of the one that LOGOUT_STORE names; who made it closes it.
+    promises of `stores.Store` instead of the one that LOGOUT_STORE names; who made it closes it. `like`: parts of
+    another colour, whose listeners, warnings and providers' keys these share.
     """
 
     def __init__(
         self, settings: LogoutSettings | None = None, *, store: Store | str | None = None, clock: Clock = time.time,
-        blocking: bool = False, events: Events | None = None, **given: Any,
+        blocking: bool = False, like: Parts | None = None, **given: Any,
     ) -> None:  # fmt: skip
         if isinstance(store, str):
             given["store"], store = store, None
@@ -78,7 +79,7 @@ class Parts:
         self.closed = False
         self.clock = clock
         self.blocking = blocking
-        self.advise = _Warnings()
+        self.advise: _Warnings = like.advise if like is not None else _Warnings()
         if store is None and settings.store != "memory://":
             look_at(settings, self.advise, clock)
         stack = Stack(store, lambda: store) if store is not None else open_stack(settings, clock, blocking=blocking)
@@ -87,9 +88,10 @@ class Parts:
         self.live = Live()
         self.watcher = Watcher(self.live, stack.watch, shared=stack.store)
         policy = _identity_policy(settings)
-        own, self.providers = self._key_sources(settings)
+        self._own_keys, self.providers = self._key_sources(settings, like)
+        own = self._own_keys
         keys = KeysByIssuer(own, self.providers) if self.providers else own
-        self.events = events or Events(settings.audit)
+        self.events: Events = like.events if like is not None else Events(settings.audit)
         self.chores = Chores(self._twin(stack))
         self.identifier = Identifier(policy, keys, settings.cookies)
         self.logouts = Logouts(
@@ -121,23 +123,27 @@ class Parts:
 
         def build() -> Parts:
             store = stack.watch()
-            twin = Parts(self.settings, store=store, clock=self.clock, blocking=True, events=self.events)
-            twin.advise.said.update(self.advise.said)
+            twin = Parts(self.settings, store=store, clock=self.clock, blocking=True, like=self)
             twin._owns_store = store is not stack.store
             return twin
 
         return build
 
-    def _key_sources(self, settings: LogoutSettings) -> tuple[KeySource, dict[str, Provider]]:
+    def _key_sources(self, settings: LogoutSettings, like: Parts | None) -> tuple[KeySource, dict[str, Provider]]:
         """The keys of our own tokens, and those of every other issuer."""
+        own: KeySource
+        wait = wait_here if self.blocking else wait_in_loop
+        if like is not None:
+            own = like._own_keys.view(wait) if isinstance(like._own_keys, Provider) else like._own_keys
+            return own, {name: each.view(wait) for name, each in like.providers.items()}
 
         def provider(issuer: Issuer) -> Provider:
             return Provider(
-                issuer, wait=wait_here if self.blocking else wait_in_loop, private=settings.private_addresses,
+                issuer, wait=wait, private=settings.private_addresses,
                 wait_seconds=settings.store_deadline, on_change=self._forget_identities,
             )  # fmt: skip
 
-        own: KeySource = _NoKeys()
+        own = _NoKeys()
         if settings.jwt_key:
             own = StaticKeys(settings.jwt_key, settings.jwt_algorithms)
         elif settings.jwks_url is not None:

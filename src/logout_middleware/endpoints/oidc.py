@@ -17,6 +17,7 @@ from ..flows.logout import Caller
 from ..rules import jose
 from ..rules.http import NO_STORE, Request, Response
 from ..rules.logout_token import LogoutToken, read_logout_token
+from ..rules.origins import is_prefetch
 from .provider import way_back
 from .service import Methods, Service, oauth_error
 
@@ -38,6 +39,14 @@ def paths(service: Service, prefix: str) -> dict[str, Methods]:
 # ---- back-channel ----------------------------------------------------------------------------------------
 
 
+class Undecided(StoreError):
+    """Whether a logout token is genuine cannot be known yet. `since`: when it came, for `KnownProvider.find`."""
+
+    def __init__(self, why: str, since: float) -> None:
+        super().__init__(why)
+        self.since = since
+
+
 async def backchannel_logout(service: Service, request: Request) -> Response:
     """200 once what the logout token orders is durable, else 400 (Back-Channel Logout 1.0, 2.5 to 2.8).
 
@@ -47,17 +56,27 @@ async def backchannel_logout(service: Service, request: Request) -> Response:
     arrived, caller = service.clock(), service.caller(request)
     try:
         text = await _logout_token_of(request)
-        await deliver(text, arrived, caller, service=service, seconds=KEYS_SECONDS)
+        order = await genuine(service, text, arrived, seconds=KEYS_SECONDS)
     except Refused as refused:
         await service.audit(request, kind="logout_token_refused", detail=refused.description)
         return oauth_error(refused)
+    except Undecided as undecided:
+        kept = service.later(partial(_deliver_later, text, arrived, caller, undecided.since), doubtful=True)
+        return await _unavailable(service, arrived, undecided, kept=kept)
+    try:
+        await service.provider_logouts.carry_out(order, caller)
     except StoreError as error:
-        kept = service.later(partial(_deliver_later, text, arrived, caller))
-        outcome = "deferred" if kept else "failed"
-        await service.events.emit(LogoutEvent("backchannel_failed", outcome, arrived, detail=str(error)))
-        why = "the logout cannot be carried out right now" + ("; it is kept, and will be" if kept else "")
-        return oauth_error(Refused(400, "temporarily_unavailable", why, _RETRY_AFTER))
+        # It was genuine when it came, whatever becomes of the key that signed it.
+        kept = service.later(partial(_carry_out_later, order, caller))
+        return await _unavailable(service, arrived, error, kept=kept)
     return Response(200, (NO_STORE,))
+
+
+async def _unavailable(service: Service, arrived: float, error: StoreError, *, kept: bool) -> Response:
+    outcome = "deferred" if kept else "failed"
+    await service.events.emit(LogoutEvent("backchannel_failed", outcome, arrived, detail=str(error)))
+    why = "the logout cannot be carried out right now" + ("; it is kept, and will be" if kept else "")
+    return oauth_error(Refused(400, "temporarily_unavailable", why, _RETRY_AFTER))
 
 
 async def _logout_token_of(request: Request) -> str:
@@ -71,10 +90,13 @@ async def _logout_token_of(request: Request) -> str:
     return text
 
 
-async def deliver(
-    text: str, arrived: float, caller: Caller, *, service: Service, seconds: float | None = None
+async def genuine(
+    service: Service, text: str, arrived: float, *, seconds: float, since: float | None = None
 ) -> LogoutToken:
-    """Carry out what this logout token orders; `Refused` if it is none, StoreError if that cannot be known or done."""
+    """What this logout token orders. `Refused` if it is none, Undecided while that cannot be known.
+
+    `arrived`: when it did; `since`: the same, as an Undecided of before says it.
+    """
     if text.count(".") == 4:
         raise Refused(400, "invalid_request", "encrypted logout tokens are not supported; have them signed only")
     try:
@@ -82,35 +104,50 @@ async def deliver(
     except jose.Malformed as error:
         raise Refused(400, "invalid_request", f"the logout token cannot be read: {error}") from None
     provider = _provider_of(service, token.claims.get("iss"))
-    keys = await provider.find(text, seconds=seconds)
+    # What is wrong with it whoever signed it need not wait for the keys, nor be kept.
+    order = read_logout_token(
+        token, issuer=provider.issuer.name, client_id=provider.issuer.client_id or "", now=arrived,
+        leeway=service.settings.jwt_leeway,
+    )  # fmt: skip
+    if not isinstance(order, LogoutToken):
+        raise _refusal(order)
+    since = provider.moment() if since is None else since
+    try:
+        keys = await provider.find(text, seconds=seconds, since=since)
+    except StoreError as error:
+        raise Undecided(str(error), since) from error
     fault = jose.fault_in_signature(token, keys, provider.issuer.algorithms)
-    if fault is None:
-        order = read_logout_token(
-            token, issuer=provider.issuer.name, client_id=provider.issuer.client_id or "", now=arrived,
-            leeway=service.settings.jwt_leeway,
-        )  # fmt: skip
-        if isinstance(order, LogoutToken):
-            await service.provider_logouts.carry_out(order, caller)
-            return order
-        fault = order
-    raise Refused(400, "invalid_request", f"the logout token is not valid: {fault}")
+    if fault is not None:
+        raise _refusal(fault)
+    return order
+
+
+def _refusal(fault: str) -> Refused:
+    return Refused(400, "invalid_request", f"the logout token is not valid: {fault}")
 
 
 def _provider_of(service: Service, issuer: Any) -> KnownProvider:
     """The provider that may order a logout: a configured one, where we are a client."""
     provider = service.providers.get(issuer) if isinstance(issuer, str) else None
     if provider is None or provider.issuer.client_id is None:
-        raise Refused(400, "invalid_request", "the logout token is not valid: it is of no provider of ours")
+        raise _refusal("it is of no provider of ours")
     return provider
 
 
-async def _deliver_later(text: str, arrived: float, caller: Caller, service: Service) -> None:
+async def _deliver_later(text: str, arrived: float, caller: Caller, since: float, service: Service) -> None:
     """What `backchannel_logout` could not do then. A token that turns out to be none is told of, and dropped."""
     try:
-        await deliver(text, arrived, caller, service=service, seconds=KEYS_SECONDS)
+        # Others wait behind this one, so it does not wait for a fetch; it will be tried again.
+        order = await genuine(service, text, arrived, seconds=0.0, since=since)
     except Refused as refused:
         event = LogoutEvent("logout_token_refused", "refused", service.clock(), detail=refused.description)
         await service.events.emit(event)
+    else:
+        await _carry_out_later(order, caller, service)
+
+
+async def _carry_out_later(order: LogoutToken, caller: Caller, service: Service) -> None:
+    await service.provider_logouts.carry_out(order, caller)
 
 
 # ---- front-channel ---------------------------------------------------------------------------------------
@@ -133,6 +170,8 @@ async def frontchannel_logout(service: Service, request: Request) -> Response:
 
 async def _frontchannel_logout(service: Service, request: Request) -> Response:
     headers = request.single_headers()
+    if is_prefetch(headers):
+        raise Refused(403, "prefetch", "A prefetch never logs out")
     if headers.get("sec-fetch-dest", "iframe") not in ("iframe", "frame", "document"):
         raise Refused(400, "invalid_request", "this address is for a frame of the provider's")
     query = request.query()
@@ -144,17 +183,17 @@ async def _frontchannel_logout(service: Service, request: Request) -> Response:
         await service.audit(request, kind="frontchannel_no_state", detail="neither iss nor sid", outcome="nothing")
         return _framed(service, None, [])
     provider = service.providers.get(issuer)
-    if provider is None or provider.issuer.client_id is None:
+    if provider is None or provider.issuer.client_id is None or request.method == "HEAD":
         return _framed(service, None, [])
     known = await service.provider_logouts.is_known(issuer, sid)
     wait = 0 if known else service.limiter.take_quota(request.client, 1)
     if wait:
         raise Refused(429, "rate_limited", "too many unknown sessions", (("Retry-After", str(wait)),))
     arrived = await service.arrived(request)
-    await service.provider_logouts.end_session(issuer, sid, service.caller(request))
+    key = await service.provider_logouts.end_session(issuer, sid, service.caller(request))
     held = tuple(
         each.cookie for each in arrived.presented
-        if each.cookie is not None and each.identity is not None and each.identity.session_id == sid
+        if each.cookie is not None and each.identity is not None and each.identity.session_key == key
     )  # fmt: skip
     deletions = await service.deletions(held, request) if held else []
     return _framed(service, issuer, [_for_frames(field) for field in deletions])

@@ -23,10 +23,13 @@ def _template() -> tuple[Template, str]:
     return Template(text), f"'sha256-{digest}'"
 
 
-def confirm(action: str, hidden: Mapping[str, str], *, cancel: str, target: str, private: bool) -> Response:
+def confirm(
+    action: str, hidden: Mapping[str, str], *, cancel: str, target: str, private: bool, provider: str | None = None
+) -> Response:
     """Ask before logging out. `private`: the address carried a token, so nothing of it may leave by Referer.
 
-    `target` is where the logout will lead: browsers hold a form's redirect against form-action, too.
+    `target` is where the logout will lead, by way of the `provider` if there is one: browsers hold every redirect of
+    a form against form-action, too.
     """
     body = (
         f'<form method="post" action="{escape(action)}">{_hidden(hidden)}'
@@ -34,7 +37,7 @@ def confirm(action: str, hidden: Mapping[str, str], *, cancel: str, target: str,
         f'<p><a href="{escape(cancel)}">Stay logged in</a></p>'
     )
     text = "You are about to log out of this site on this device."
-    return _page(200, "Log out?", text, body, private=private, leads_to=_source(target))
+    return _page(200, "Log out?", text, body, private=private, leads_to=_source(target) + _anywhere_by(provider))
 
 
 def _source(target: str) -> str:
@@ -43,6 +46,11 @@ def _source(target: str) -> str:
     if not parts.scheme:
         return ""
     return f" {parts.scheme}://{parts.netloc}" if parts.netloc else f" {parts.scheme}:"
+
+
+def _anywhere_by(provider: str | None) -> str:
+    """The CSP sources of a way over this address: where a provider leads its browsers, only it knows."""
+    return "" if provider is None else f" https:{_source(provider)}"
 
 
 _SUBMIT = "document.forms[0].submit()"
@@ -54,7 +62,7 @@ def onward(action: str, hidden: Mapping[str, str]) -> Response:
     digest = b64encode(hashlib.sha256(_SUBMIT.encode()).digest()).decode("ascii")
     text = "You are logged out here. Your login provider is next."
     return _page(
-        200, "Logging out", text, f"{body}<script>{_SUBMIT}</script>", private=True, leads_to=_source(action),
+        200, "Logging out", text, f"{body}<script>{_SUBMIT}</script>", private=True, leads_to=_anywhere_by(action),
         script=f"; script-src 'sha256-{digest}'",
     )  # fmt: skip
 

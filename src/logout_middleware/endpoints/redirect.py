@@ -167,4 +167,7 @@ def _ask(
         hidden["intent"] = service.links.make(arrived.live[0].login_key, _wanted(query))
     home = request.path.removesuffix(f"{service.settings.prefix}/logout")
     cancel = f"{home}/" if home != request.path else "/"
-    return pages.confirm(request.path, hidden, cancel=cancel, target=target, private=_is_private(query))
+    return pages.confirm(
+        request.path, hidden, cancel=cancel, target=target, private=_is_private(query),
+        provider=service.settings.oidc_issuer,
+    )  # fmt: skip

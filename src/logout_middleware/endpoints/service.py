@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from secrets import token_urlsafe
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import quote
 
 from ..errors import Refused
@@ -32,6 +32,14 @@ Handler = Callable[[Request], Awaitable[Response]]
 Methods = Mapping[str, Handler]
 """The handlers of one path, by method."""
 ANY_METHOD = "*"
+
+
+class Later(Protocol):
+    """See `Service.later`."""
+
+    def __call__(self, chore: Callable[[Any], Awaitable[object]], /, *, doubtful: bool = False) -> bool:
+        """Was it kept?"""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +75,7 @@ class Service:
     """The endpoints' view of one Logout object. `gate` is a guard that says yes only to what it knows is alive.
 
     `later(chore)`: have it called with a blocking Service until it raises no StoreError; False if it cannot be kept.
+    `doubtful=True`: whoever is behind it proved nothing yet.
     """
 
     settings: LogoutSettings
@@ -82,7 +91,7 @@ class Service:
     gate: Guard
     providers: Mapping[str, KnownProvider]
     provider_logouts: ProviderLogouts
-    later: Callable[[Callable[[Any], Awaitable[object]]], bool]
+    later: Later
     orders: Orders
     entropy: Callable[[], str] = field(default=lambda: token_urlsafe(24))
     advise: Callable[[str, str], None] = field(default=lambda topic, text: None)

@@ -20,6 +20,9 @@ from ..rules.credentials import (
 )
 from ..rules.identity import Identity, IdentityPolicy, identify_cookie, identify_jwt, identify_token
 
+# An access token that says that it is one is no ID token (RFC 8725 3.12).
+_ID_TOKEN_TYPES = frozenset({"", "jwt", "application/jwt"})
+
 
 class KeySource(Protocol):
     """Where verification keys come from."""
@@ -34,8 +37,12 @@ class KnownProvider(Protocol):
 
     issuer: Issuer
 
-    async def find(self, text: str, *, seconds: float | None = None) -> Sequence[Any]:
-        """The keys that may have signed this token; StoreError while that cannot be known."""
+    def moment(self) -> float:
+        """Now, for `find(since=…)`."""
+        ...
+
+    async def find(self, text: str, *, seconds: float | None = None, since: float | None = None) -> Sequence[Any]:
+        """The keys that may have signed this token, which came at `since`; StoreError while that cannot be known."""
         ...
 
     async def address_of(self, name: str, *, seconds: float | None = None) -> str | None:
@@ -108,6 +115,8 @@ class Identifier:
         try:
             token = jose.parse(text)
         except jose.Malformed:
+            return None
+        if not jose.is_of_type(token, _ID_TOKEN_TYPES):
             return None
         identity = identify_jwt(token, await self._keys_for(text), self.policy, for_us=False)
         return identity if identity.verified else None

@@ -95,7 +95,7 @@ class Logouts:
         try:
             if revocations or again:
                 outcome = await self.store.add([*again, *revocations])
-            outcome = _worse(outcome, await self._cut_late(revocations, event.time))
+            outcome = worse(outcome, await self._cut_late(revocations, event.time))
         except StoreError as error:
             await self.events.emit(replace(event, kind="store_failed", outcome="failed", keys=keys, detail=str(error)))
             raise
@@ -118,7 +118,7 @@ class Logouts:
                 break
             reached = later
             moved = [replace(each, before=each.before + reached - now) for each in cuts]
-            outcome = _worse(outcome, await self.store.add(moved))
+            outcome = worse(outcome, await self.store.add(moved))
         return outcome
 
     async def log_out(
@@ -217,7 +217,7 @@ class Logouts:
             known.update(late)
             more = await self.revoke(self._ending(late, event.reason or "logout", event.time), event)
             done = replace(
-                done, outcome=_worse(done.outcome, more.outcome), connections=done.connections + more.connections
+                done, outcome=worse(done.outcome, more.outcome), connections=done.connections + more.connections
             )
 
     async def _keep_late_members(self, roots: Sequence[bytes], members: Sequence[bytes], now: float) -> None:
@@ -353,7 +353,8 @@ class Logouts:
         return forgettable_after(moment + self.max_lifetime + self.leeway)
 
 
-def _worse(one: Outcome, other: Outcome) -> Outcome:
+def worse(one: Outcome, other: Outcome) -> Outcome:
+    """How far two steps of one logout got together."""
     return Outcome.PENDING if Outcome.PENDING in (one, other) else Outcome.DONE
 
 

@@ -177,6 +177,12 @@ def is_for(claims: Mapping[str, Any], audience: Collection[str]) -> bool:
     return any(name in audience for name in names)
 
 
+def is_of_type(token: Token, types: Collection[str]) -> bool:
+    """Does `typ` say one of these, in lower case (RFC 8725 3.11)? "" stands for a token that says nothing."""
+    kind = token.header.get("typ", "")
+    return isinstance(kind, str) and kind.lower() in types
+
+
 def _fault_in_claims(token: Token, *, for_us: bool) -> str | None:
     if "iss" in token.claims and not isinstance(token.claims["iss"], str):
         return "its issuer is not a name"

@@ -37,8 +37,7 @@ def read_logout_token(
 ) -> LogoutToken | str:
     """The order, or what is wrong with it. `now`: when it arrived; it may be looked at later."""
     claims = token.claims
-    kind = token.header.get("typ", "")
-    if not isinstance(kind, str) or kind.lower() not in _TYPES:
+    if not jose.is_of_type(token, _TYPES):
         return "it is a token of another kind"
     if claims.get("iss") != issuer:
         return "it is of another issuer"

@@ -1,0 +1,1 @@
+"""npm oidc-provider, and an application that logs its users in there."""
