@@ -33,8 +33,11 @@ class StoreError(LogoutError):
 
 
 class Refused(LogoutError):
-    """The request is the client's mistake: `status` is the 4xx to answer, `code` its stable name."""
+    """The request is the client's mistake: `status` is the 4xx to answer, `code` its stable name.
 
-    def __init__(self, status: int, code: str, description: str) -> None:
-        self.status, self.code, self.description = status, code, description
+    `headers`: fields that this answer needs, such as a challenge.
+    """
+
+    def __init__(self, status: int, code: str, description: str, headers: tuple[tuple[str, str], ...] = ()) -> None:
+        self.status, self.code, self.description, self.headers = status, code, description, headers
         super().__init__(f"{status} {code}: {description}")

@@ -23,8 +23,9 @@ class LogoutEvent:
 
     `kind`: logout · session_ended (each session that one ended, for callbacks only) · target_refused · token_refused ·
     scope_refused · rate_limited · quota_exceeded · token_ignored · body_ignored · store_failed · store_adopted ·
-    would_refuse. `outcome`: done · pending (in this host's journal) · nothing · refused · failed · failed_open ·
-    failed_closed. `keys`: hex digests. `time`: seconds since 1970.
+    would_refuse · client_refused (no client, or a wrong secret) · operator_refused (a wrong admin key).
+    `outcome`: done · pending (in this host's journal) · nothing · refused · failed · failed_open · failed_closed.
+    `keys`: hex digests. `time`: seconds since 1970.
     """
 
     kind: str

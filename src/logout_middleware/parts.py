@@ -20,6 +20,7 @@ from .flows.identify import Identifier, KeySource
 from .flows.learned_cookies import LearnedCookies
 from .flows.live import Live
 from .flows.logout import Logouts
+from .flows.orders import Orders
 from .flows.sessions import Sessions
 from .flows.stable_session import StableSessions
 from .issuers import Issuer
@@ -94,6 +95,7 @@ class Parts:
         self.registry = self._sessions(settings)
         if self.registry.enabled:
             self.logouts.listed = self.registry.of_user
+        self.orders = Orders(self.logouts, self.identifier, self.registry)
         self.guard = Guard(
             self.store, self.identifier, self.events, clock,
             fail_open=settings.fail_mode == "open", observe=settings.mode == "observe",
@@ -110,8 +112,8 @@ class Parts:
         self.answers = Answers(self.identifier, self.guard, self.logouts, self.sessions, self.learned)
         self.service = Service(
             settings, self.store, self.identifier, self.logouts, self.events, clock,
-            Limiter(self.store, settings.rate_limit, clock), self.links, self.learned, self.registry, self.providers,
-            self.advise,
+            Limiter(self.store, settings.rate_limit, clock), self.links, self.learned, self.registry,
+            self.orders, self.providers, self.advise,
         )  # fmt: skip
         self._advise()
 

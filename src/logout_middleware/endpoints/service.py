@@ -11,6 +11,7 @@ from ..events import Events, LogoutEvent
 from ..flows.identify import Identifier, KnownProvider, Presented
 from ..flows.learned_cookies import LearnedCookies
 from ..flows.logout import Caller, Logouts
+from ..flows.orders import Orders
 from ..flows.sessions import Sessions, Visit
 from ..rules import origins, redirects
 from ..rules.cookies import GuardedCookie, cookie_names
@@ -20,7 +21,7 @@ from ..rules.identity import Identity
 from ..rules.revocation import Revocation
 from ..settings import LogoutSettings
 from ..stores import Store
-from .limits import Limiter
+from .limits import Failures, Limiter
 from .links import Links
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -71,8 +72,14 @@ class Service:
     links: Links
     learned: LearnedCookies
     sessions: Sessions
+    orders: Orders
     providers: Mapping[str, KnownProvider]
     advise: Callable[[str, str], None] = field(default=lambda topic, text: None)
+    wrong_secrets: Failures = field(init=False)
+    wrong_admin_keys: Failures = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.wrong_secrets, self.wrong_admin_keys = Failures(self.clock), Failures(self.clock)
 
     async def arrived(
         self, request: Request, *, cookies: bool = True, tokens: Mapping[str, str] | None = None
@@ -161,6 +168,19 @@ class Service:
         """Does the browser speak https, as far as we can tell?"""
         return request.scheme == "https" or (self.settings.public_url or "").startswith("https://")
 
+    def demand_https(self, request: Request) -> None:
+        """`Refused` where a secret came over plain http from another machine (RFC 7009 2).
+
+        Behind a proxy that ends TLS, LOGOUT_PUBLIC_URL or LOGOUT_TRUSTED_PROXIES say what its callers speak.
+        """
+        if not self.is_https(request) and not origins.is_this_machine(request.header("host")):
+            self.advise(
+                "plain-http-secret",
+                "a secret came over plain http and was refused: use https, and behind a proxy that does, set "
+                "LOGOUT_PUBLIC_URL or LOGOUT_TRUSTED_PROXIES",
+            )
+            raise Refused(400, "invalid_request", "use https; anyone on the way can read this secret")
+
 
 def with_state(target: str, state: str | None) -> str:
     """The target with `state` handed back (RP-Initiated Logout 3), encoded."""
@@ -183,4 +203,16 @@ def failure(status: int, code: str, description: str, headers: tuple[tuple[str, 
 
 def refusal_of(refused: Refused) -> Response:
     """The answer to a request that is the client's mistake."""
-    return failure(refused.status, refused.code, refused.description)
+    return failure(refused.status, refused.code, refused.description, refused.headers)
+
+
+def oauth_error(refused: Refused) -> Response:
+    """The error of an OAuth or OpenID endpoint (RFC 6749 5.2), which has a form of its own."""
+    headers = refused.headers
+    return json_response(refused.status, {"error": refused.code, "error_description": refused.description}, headers)
+
+
+def oauth_unavailable() -> Response:
+    """The store is away: nothing was done, and the client must take the token for alive (RFC 7009 2.2.1)."""
+    away = {"error": "temporarily_unavailable", "error_description": "nothing was done; try again"}
+    return json_response(503, away, (("Retry-After", "1"),))
