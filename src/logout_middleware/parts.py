@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from .colour import fitting, wait_here, wait_in_loop
+from .colour import fitting, pause_in_loop, wait_here, wait_in_loop
 from .endpoints.limits import Limiter
 from .endpoints.links import Links
 from .endpoints.service import Service
@@ -114,6 +114,7 @@ class Parts:
             settings, self.store, self.identifier, self.logouts, self.events, clock,
             Limiter(self.store, settings.rate_limit, clock), self.links, self.learned, self.registry,
             self.orders, self.providers, self.advise,
+            None if blocking else pause_in_loop,
         )  # fmt: skip
         self._advise()
 
@@ -184,7 +185,7 @@ def _identity_policy(settings: LogoutSettings) -> IdentityPolicy:
         trusted=bool(settings.jwt_key) or settings.jwks_url is not None,
         others=others,
         own_issuers=settings.own_issuers,
-        pairs="oidc" in settings.groups,
+        pairs=bool(settings.groups & {"oidc", "push"}),
         user_claims=settings.user_claim,
         session_claims=settings.session_claim,
         cookie_secrets=settings.cookie_secret,

@@ -164,7 +164,7 @@ class Logouts:
 
     async def end_sessions(
         self, logins: Mapping[bytes, str | None], *, reason: str, user: str | None = None,
-        caller: Caller | None = None,
+        caller: Caller | None = None, detail: str | None = None,
     ) -> Plan:  # fmt: skip
         """End these logins, by key and with their session ids, where known, and with all that is bound to them."""
         caller, now, keys = caller or Caller(), self.clock(), list(logins)
@@ -172,7 +172,7 @@ class Logouts:
         members = await self._members(keys, now)
         event = LogoutEvent(
             kind="logout", outcome="done", time=now, user=user, session=session, scope="session", reason=reason,
-            client_address=caller.address, user_agent=caller.user_agent,
+            client_address=caller.address, user_agent=caller.user_agent, detail=detail,
         )  # fmt: skip
         done = await self.revoke(self._ending([*members, *keys], reason, now), event)
         done = await self._end_late_members(keys, members, done, event)
