@@ -27,9 +27,11 @@ LOGOUT_OIDC_ISSUER; every other `iss` is "issuer". The kinds, for a verified JWT
     client    P1 = client_id, else azp
     everyone  no parts
     pair      P1, P2 = "=" ‖ sub or nothing, "=" ‖ sid or nothing
-    digest    P1 = "jwt", P2 = the decoded payload, P3 = the signature; always "own". ECDSA: r ‖ min(s, n - s)
+    digest    always "issuer" with the REALM "jwt"; P1 = the decoded payload, P2 = the signature (of ECDSA: r, and the
+              smaller of s and n - s, each as long as n)
 
-and for an opaque token: digest with P1 = "opaque", P2 = its ASCII-lower-cased text (a UUID: its 32 hex digits), "own".
+An opaque token has one key: digest, "issuer" with the REALM "opaque", P1 = its ASCII-lower-cased text (of a UUID: its
+32 hex digits).
 """
 
 from __future__ import annotations
