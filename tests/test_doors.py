@@ -517,3 +517,13 @@ def test_the_matrix_has_no_holes() -> None:
     assert by_backend == {each.name: 163 if "shared" in each.has else 131 for each in BACKENDS}
     assert {door for door, _ in tried} == {door.name for door in DOORS}
     assert {kind for _, kind in tried} == {kind.name for kind in KINDS}
+
+
+def test_a_token_that_never_ends_can_be_logged_out(http: Site) -> None:
+    """Signed by us, with an id, and with neither `exp` nor `iat`: its record is kept for ever."""
+    token = http.issuer.mint("ann", iat=None, exp=None)
+
+    answer = http.post("/auth/logout", token=token)
+
+    assert (answer.status, answer.json["revoked"]["tokens"]) == (200, 1)
+    assert http.call("is_revoked", token)

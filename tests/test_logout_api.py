@@ -287,13 +287,3 @@ def test_worker_counts_on_the_command_line_are_seen(
     monkeypatch.delenv("WEB_CONCURRENCY", raising=False)
 
     assert signs_of_more_workers() == ([sign] if sign else [])
-
-
-def test_a_token_that_never_ends_can_be_logged_out(http: Site) -> None:
-    """Signed by us, with an id, and with neither `exp` nor `iat`: its record is kept for ever."""
-    token = http.issuer.mint("ann", iat=None, exp=None)
-
-    answer = http.post("/auth/logout", token=token)
-
-    assert (answer.status, answer.json["revoked"]["tokens"]) == (200, 1)
-    assert http.call("is_revoked", token)
