@@ -33,7 +33,7 @@ from logout_middleware.asgi import LogoutMiddleware as AsgiMiddleware
 from logout_middleware.cli.commands import root
 from logout_middleware.wsgi import LogoutMiddleware as WsgiMiddleware
 
-from .client import OWN_LINK, OWN_PAGE, Answer, AsgiClient, Sender, WsgiClient
+from .client import OWN_LINK, OWN_PAGE, Answer, AsgiClient, Sender, Site, WsgiClient
 from .test_stable_session import by_django, by_flask, by_starlette
 
 KEY, STRANGERS_KEY = "the key that signs the tokens of the matrix", "the key of another issuer, which nobody gave us"
