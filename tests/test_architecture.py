@@ -13,16 +13,16 @@ ROOT = Path(logout_middleware.__file__).parent
 # Each may import what stands above it, and its own kind.
 LAYERS = (
     "errors", "rules", "values", "issuers", "presets", "settings", "events", "stores", "stores.*", "flows", "endpoints",
-    "paths", "keys", "outbound", "providers", "colour", "opening", "watching", "parts", "logout", "sharing",
-    "asgi_messages", "asgi_live", "asgi", "wsgi_live", "wsgi", "cli", "testing_facts", "testing", "__main__",
-    "__init__",
+    "paths", "keys", "outbound", "providers", "colour", "opening", "daemon", "watching", "polling", "parts",
+    "logout", "sharing", "asgi_messages", "asgi_live", "asgi", "wsgi_live", "wsgi", "cli", "testing_facts", "testing",
+    "__main__", "__init__",
 )  # fmt: skip
 LOOPS_ALLOWED = {
     "asgi.py",
     "asgi_live.py",
     "colour.py",
     "testing.py",
-    "watching.py",
+    "daemon.py",
     "replica.py",
     "journal.py",
     "providers.py",

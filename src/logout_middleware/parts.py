@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .colour import fitting, pause_in_loop, wait_here, wait_in_loop
@@ -26,7 +26,8 @@ from .flows.stable_session import StableSessions
 from .issuers import Issuer
 from .keys import StaticKeys
 from .opening import Clock, Stack, look_at, open_stack
-from .providers import FRESH_SECONDS, KeysByIssuer, Provider
+from .polling import Poller
+from .providers import FRESH_SECONDS, KeysByIssuer, Provider, Wait
 from .rules.identity import IdentityPolicy
 from .rules.jose import JwtPolicy
 from .settings import LogoutSettings
@@ -82,7 +83,10 @@ class Parts:
         self.raw_store = stack.store
         self.store: Store = fitting(stack.store, blocking=blocking)
         self.live = Live()
+        self._stack = stack
         self.watcher = Watcher(self.live, stack.watch, shared=stack.store)
+        polled = [each for each in settings.providers.values() if each.stream is not None and each.stream.poll_url]
+        self.poller = Poller(polled, self._open_service, shared=stack.store) if polled else None
         policy = _identity_policy(settings)
         own, self.providers = self._key_sources(settings)
         keys = KeysByIssuer(own, self.providers) if self.providers else own
@@ -120,19 +124,31 @@ class Parts:
 
     def _key_sources(self, settings: LogoutSettings) -> tuple[KeySource, dict[str, Provider]]:
         """The keys of our own tokens, and those of every other issuer."""
-
-        def provider(issuer: Issuer) -> Provider:
-            return Provider(
-                issuer, wait=wait_here if self.blocking else wait_in_loop, private=settings.private_addresses,
-                wait_seconds=settings.store_deadline, on_change=self._forget_identities,
-            )  # fmt: skip
-
+        wait = wait_here if self.blocking else wait_in_loop
         own: KeySource = _NoKeys()
         if settings.jwt_key:
             own = StaticKeys(settings.jwt_key, settings.jwt_algorithms)
         elif settings.jwks_url is not None:
-            own = provider(Issuer("LOGOUT_JWKS_URL", jwks_url=settings.jwks_url, algorithms=settings.jwt_algorithms))
-        return own, {name: provider(each) for name, each in settings.providers.items()}
+            issuer = Issuer("LOGOUT_JWKS_URL", jwks_url=settings.jwks_url, algorithms=settings.jwt_algorithms)
+            own = self._provider(issuer, wait)
+        return own, {name: self._provider(each, wait) for name, each in settings.providers.items()}
+
+    def _provider(self, issuer: Issuer, wait: Wait) -> Provider:
+        return Provider(
+            issuer, wait=wait, private=self.settings.private_addresses, wait_seconds=self.settings.store_deadline,
+            on_change=self._forget_identities,
+        )  # fmt: skip
+
+    def _open_service(self) -> Service:
+        """The same service for a thread of its own: without an event loop, and over a store that it opens."""
+        store = self._stack.watch()
+        logouts = replace(self.logouts, store=store)
+        registry = replace(self.registry, store=store, logouts=logouts, _known={})
+        logouts.listed = registry.of_user if registry.enabled else None
+        providers = {name: self._provider(each.issuer, wait_here) for name, each in self.providers.items()}
+        return replace(
+            self.service, store=store, logouts=logouts, sessions=registry, providers=providers, pause=None
+        )  # fmt: skip
 
     def _sessions(self, settings: LogoutSettings) -> Sessions:
         # Observing ends nothing, so no time runs out either.
@@ -174,6 +190,8 @@ class Parts:
         """Give back the store's files and connections, if this object opened them."""
         self.closed = True
         self.watcher.stop()
+        if self.poller is not None:
+            self.poller.stop()
         if self._owns_store:
             await self.store.close()
 

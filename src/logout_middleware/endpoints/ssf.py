@@ -37,7 +37,7 @@ async def receive_push(service: Service, request: Request) -> Response:
         _authenticate(service, provider, request)
         await take(service, text, provider, caller=service.caller(request))
     except Refused as refused:
-        await service.audit(request, kind="push_refused", detail=f"security event: {refused.description}")
+        await tell_refused(service, refused, service.caller(request))
         challenge = (("WWW-Authenticate", "Bearer"),) if refused.status == 401 else ()
         members = {"err": refused.code, "description": refused.description}
         return json_response(refused.status, members, (("Content-Language", "en"), *challenge))
@@ -170,6 +170,16 @@ async def _hear_of_stream(service: Service, event: SecurityEvent, provider: Know
     await _tell(
         service, event, caller, kind="stream_updated", outcome="done", detail=f"status: {status}; {reason or ''}"
     )
+
+
+async def tell_refused(service: Service, refused: Refused, caller: Caller) -> None:
+    """Have it in the audit log that a security event was refused, and why."""
+    await service.events.emit(
+        LogoutEvent(
+            "push_refused", "refused", service.clock(), client_address=caller.address, user_agent=caller.user_agent,
+            detail=f"security event: {refused.description}",
+        )
+    )  # fmt: skip
 
 
 async def _tell(
