@@ -13,11 +13,13 @@ ROOT = Path(logout_middleware.__file__).parent
 # Each may import what stands above it, and its own kind.
 LAYERS = (
     "errors", "rules", "values", "issuers", "presets", "settings", "events", "stores", "stores.*", "flows", "endpoints",
-    "paths", "keys", "outbound", "providers", "colour", "opening", "daemon", "watching", "polling", "parts",
-    "logout", "sharing", "asgi_messages", "asgi_live", "asgi", "wsgi_live", "wsgi", "cli", "testing_facts", "testing",
+    "paths", "keys", "outbound", "providers", "colour", "chores", "opening", "daemon", "watching", "polling", "parts",
+    "logout", "sharing", "asgi_messages", "asgi_live", "asgi", "wsgi_live", "wsgi", "service_app", "cli",
+    "testing_facts", "testing",
     "__main__", "__init__",
 )  # fmt: skip
 LOOPS_ALLOWED = {
+    "chores.py",
     "asgi.py",
     "asgi_live.py",
     "colour.py",

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
+from .chores import Chores
 from .colour import fitting, pause_in_loop, wait_here, wait_in_loop
 from .endpoints.limits import Limiter
 from .endpoints.links import Links
@@ -21,6 +23,7 @@ from .flows.learned_cookies import LearnedCookies
 from .flows.live import Live
 from .flows.logout import Logouts
 from .flows.orders import Orders
+from .flows.provider_logout import ProviderLogouts
 from .flows.sessions import Sessions
 from .flows.stable_session import StableSessions
 from .issuers import Issuer
@@ -65,7 +68,7 @@ class Parts:
 
     def __init__(
         self, settings: LogoutSettings | None = None, *, store: Store | str | None = None, clock: Clock = time.time,
-        blocking: bool = False, **given: Any,
+        blocking: bool = False, events: Events | None = None, **given: Any,
     ) -> None:  # fmt: skip
         if isinstance(store, str):
             given["store"], store = store, None
@@ -83,14 +86,14 @@ class Parts:
         self.raw_store = stack.store
         self.store: Store = fitting(stack.store, blocking=blocking)
         self.live = Live()
-        self._stack = stack
         self.watcher = Watcher(self.live, stack.watch, shared=stack.store)
         polled = [each for each in settings.providers.values() if each.stream is not None and each.stream.poll_url]
-        self.poller = Poller(polled, self._open_service, shared=stack.store) if polled else None
+        self.poller = Poller(polled, self._twin(stack)) if polled else None
         policy = _identity_policy(settings)
         own, self.providers = self._key_sources(settings)
         keys = KeysByIssuer(own, self.providers) if self.providers else own
-        self.events = Events(settings.audit)
+        self.events = events or Events(settings.audit)
+        self.chores = Chores(self._twin(stack))
         self.identifier = Identifier(policy, keys, settings.cookies)
         self.logouts = Logouts(
             self.store, self.events, clock, settings.max_lifetime, settings.jwt_leeway, self.live,
@@ -100,27 +103,34 @@ class Parts:
         if self.registry.enabled:
             self.logouts.listed = self.registry.of_user
         self.orders = Orders(self.logouts, self.identifier, self.registry)
-        self.guard = Guard(
-            self.store, self.identifier, self.events, clock,
-            fail_open=settings.fail_mode == "open", observe=settings.mode == "observe",
-            reject_cookies=settings.revoked_cookie == "reject", leeway=settings.jwt_leeway,
-            max_lifetime=settings.max_lifetime, marks=self.logouts.marks, bindings=self.logouts.bindings,
-            registry=self.registry if self.registry.enabled else None,
-        )  # fmt: skip
+        self.guard, self.gate = self._guard(settings, strict=False), self._guard(settings, strict=True)
         if any(isinstance(each, Provider) for each in (own, *self.providers.values())):
             # Who is remembered must be read anew now and then, or nobody would notice that a key was taken back.
-            self.guard.remember_seconds = FRESH_SECONDS
+            self.guard.remember_seconds = self.gate.remember_seconds = FRESH_SECONDS
         self.links = Links(settings.secret, clock)
         self.sessions = StableSessions(policy, settings.cookies, clock, lambda: secrets.token_urlsafe(16))
         self.learned = LearnedCookies(self.store, settings.cookies, clock, settings.max_lifetime)
         self.answers = Answers(self.identifier, self.guard, self.logouts, self.sessions, self.learned)
         self.service = Service(
             settings, self.store, self.identifier, self.logouts, self.events, clock,
-            Limiter(self.store, settings.rate_limit, clock), self.links, self.learned, self.registry,
-            self.orders, self.providers, self.advise,
-            None if blocking else pause_in_loop,
+            Limiter(self.store, settings.rate_limit, clock), self.links, self.learned, self.registry, self.orders,
+            self.gate, self.providers, ProviderLogouts(self.logouts, self.registry, policy), self.chores.add,
+            advise=self.advise, pause=None if blocking else pause_in_loop,
         )  # fmt: skip
         self._advise()
+
+    def _twin(self, stack: Stack) -> Callable[[], Parts]:
+        """How a thread gets blocking parts of its own, on the same data."""
+
+        def build() -> Parts:
+            store = stack.watch()
+            twin = Parts(self.settings, store=store, clock=self.clock, blocking=True, events=self.events)
+            twin.advise.said.update(self.advise.said)
+            twin.service.streams = self.service.streams
+            twin._owns_store = store is not stack.store
+            return twin
+
+        return build
 
     def _key_sources(self, settings: LogoutSettings) -> tuple[KeySource, dict[str, Provider]]:
         """The keys of our own tokens, and those of every other issuer."""
@@ -139,17 +149,6 @@ class Parts:
             on_change=self._forget_identities,
         )  # fmt: skip
 
-    def _open_service(self) -> Service:
-        """The same service for a thread of its own: without an event loop, and over a store that it opens."""
-        store = self._stack.watch()
-        logouts = replace(self.logouts, store=store)
-        registry = replace(self.registry, store=store, logouts=logouts, _known={})
-        logouts.listed = registry.of_user if registry.enabled else None
-        providers = {name: self._provider(each.issuer, wait_here) for name, each in self.providers.items()}
-        return replace(
-            self.service, store=store, logouts=logouts, sessions=registry, providers=providers, pause=None
-        )  # fmt: skip
-
     def _sessions(self, settings: LogoutSettings) -> Sessions:
         # Observing ends nothing, so no time runs out either.
         enforced = settings.mode == "enforce"
@@ -161,9 +160,20 @@ class Parts:
             listed="sessions" in settings.endpoints,
         )  # fmt: skip
 
+    def _guard(self, settings: LogoutSettings, *, strict: bool) -> Guard:
+        """The guard as it is set; or `strict`, one that never lets pass what is dead, or what it cannot know of."""
+        return Guard(
+            self.store, self.identifier, self.events, self.clock,
+            fail_open=not strict and settings.fail_mode == "open", observe=not strict and settings.mode == "observe",
+            reject_cookies=strict or settings.revoked_cookie == "reject", leeway=settings.jwt_leeway,
+            max_lifetime=settings.max_lifetime, marks=self.logouts.marks, bindings=self.logouts.bindings,
+            registry=self.registry if self.registry.enabled else None,
+        )  # fmt: skip
+
     def _forget_identities(self) -> None:
-        self.guard.bearers.forget_all()
-        self.guard.cookies.forget_all()
+        for guard in (self.guard, self.gate):
+            guard.bearers.forget_all()
+            guard.cookies.forget_all()
 
     def _advise(self) -> None:
         """Say at start what an operator would want to know before the first logout."""
@@ -192,6 +202,7 @@ class Parts:
         self.watcher.stop()
         if self.poller is not None:
             self.poller.stop()
+        self.chores.stop()
         if self._owns_store:
             await self.store.close()
 

@@ -22,7 +22,6 @@ from .flows.logout import Caller
 from .issuers import Issuer
 from .outbound import Fetched, Unreachable, fetch
 from .rules.revocation import key_of
-from .stores import Store
 
 INTERVAL_SECONDS = 5.0
 """So often an issuer is asked, and so much later than by a push its events are in force."""
@@ -33,7 +32,6 @@ _MOST_ROUNDS = 40
 """An issuer that never says that it is done is left alone until its next turn."""
 
 _log = logging.getLogger("logout_middleware")
-Fetch = Callable[..., Fetched]
 
 
 @dataclass(slots=True)
@@ -53,31 +51,30 @@ class _Said:
 
 
 class Poller(Daemon):
-    """Polls these issuers. `open_service` makes a service without an event loop, whose store is closed at the end."""
+    """Polls these issuers. `open_parts` builds blocking parts for the thread, which closes them."""
 
     def __init__(
-        self, issuers: Sequence[Issuer], open_service: Callable[[], Service], *, shared: Store | None = None,
-        fetch: Fetch = fetch,
-    ) -> None:  # fmt: skip
+        self, issuers: Sequence[Issuer], open_parts: Callable[[], Any], *, fetch: Callable[..., Fetched] = fetch
+    ) -> None:
         super().__init__("logout-middleware-poll", self._work_until_stopped)
-        self._issuers, self._open, self._shared, self._fetch = issuers, open_service, shared, fetch
+        self._issuers, self._open, self._fetch = issuers, open_parts, fetch
         self._unsaid = {each.name: _Said() for each in issuers}
         self._troubled: set[str] = set()
 
     def _work_until_stopped(self) -> None:
-        service: Service | None = None
+        parts: Any = None
         try:
             while not self.ending.is_set():
                 try:
-                    service = service or self._open()
-                    self.poll(service)
+                    parts = parts or self._open()
+                    self.poll(parts.service)
                 except Exception as error:  # noqa: BLE001 - the thread must outlive whatever happens
                     _log.error("security events cannot be polled now: %s", type(error).__name__)
                 self.ending.wait(INTERVAL_SECONDS)
         finally:
-            if service is not None and service.store is not self._shared:
+            if parts is not None:
                 with contextlib.suppress(LogoutError):
-                    run_blocking(service.store.close())
+                    run_blocking(parts.close())
 
     def poll(self, service: Service) -> None:
         """Ask each issuer whose turn it is for all that it has."""

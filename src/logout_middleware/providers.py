@@ -13,11 +13,12 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
+from urllib.parse import quote
 
 from .errors import StoreError
 from .issuers import Issuer
 from .keys import StaticKeys
-from .outbound import Unreachable, fault_in_address, fetch, require_httpx
+from .outbound import FETCH_SECONDS, Unreachable, fault_in_address, fetch, require_httpx
 from .rules import jose
 
 FRESH_SECONDS = 300.0
@@ -94,6 +95,18 @@ class Provider:
         if not isinstance(address, str) or fault_in_address(address, private=self._private) is not None:
             return None
         return address
+
+    async def revoke(self, token: str) -> None:
+        """Have it revoke one of its tokens (RFC 7009 2.1), if it can; blocks. StoreError: try again later."""
+        address = await self.address_of("revocation_endpoint", seconds=FETCH_SECONDS)
+        if address is None:
+            return
+        client = quote(self.issuer.client_id or "", safe=""), quote(self.issuer.client_secret or "", safe="")
+        answer = fetch(address, form={"token": token}, auth=client, private=self._private)
+        if answer.status >= 500 or answer.status in (408, 429):
+            raise Unreachable(f"{self.issuer.name} cannot revoke now ({answer.status})")
+        if answer.status != 200:
+            _log.error("%s does not revoke a token of its own: it answers %d", self.issuer.name, answer.status)
 
     # ---- fetching ------------------------------------------------------------------------------------
 

@@ -306,11 +306,13 @@ class LogoutSettings:
 
     @classmethod
     def load(
-        cls, environ: Mapping[str, str] | None = None, *, env_file: str | Path | None = ".env", **given: Any
-    ) -> LogoutSettings:
+        cls, environ: Mapping[str, str] | None = None, *, env_file: str | Path | None = ".env",
+        defaults: Mapping[str, Any] | None = None, **given: Any,
+    ) -> LogoutSettings:  # fmt: skip
         """The settings of the environment (default: this process's), a `.env` file and keywords.
 
-        A keyword is a field's name; unknown names, keyword or variable, are mistakes.
+        A keyword is a field's name; unknown names, keyword or variable, are mistakes. `defaults` are in place of those
+        written here: whatever says anything else wins over them.
         """
         environment = dict(os.environ if environ is None else environ)
         found = _from_file(env_file) | {name: value for name, value in environment.items() if name.startswith(PREFIX)}
@@ -320,7 +322,7 @@ class LogoutSettings:
         texts, unreadable = _read_secret_files(found, known)
         chosen: dict[str, Any] = texts | {name: value for name, value in given.items() if name in known}
         preset = PRESETS.get(str(chosen.get("preset") or "").strip())
-        chosen = {**(preset.defaults if preset else {}), **chosen}
+        chosen = {**(defaults or {}), **(preset.defaults if preset else {}), **chosen}
         try:
             settings = cls(**chosen)
         except ConfigurationError as error:

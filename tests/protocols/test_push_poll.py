@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from logout_middleware import polling
-from logout_middleware.colour import run_blocking
 from logout_middleware.parts import Parts
 from logout_middleware.polling import AT_ONCE, Poller
 from tests.client import BuildSite, Site
@@ -96,10 +95,7 @@ def poll(http: Site) -> None:
     poller = inner.poller
     assert poller is not None
     poller.ending.clear()
-    service = inner._open_service()
-    poller.poll(service)
-    if service.store is not http.store:
-        run_blocking(service.store.close())
+    poller.poll(poller._open().service)
 
 
 def test_POLL_1_events_are_asked_for_carried_out_and_acknowledged(http: Site, stream: Stream) -> None:
@@ -158,8 +154,6 @@ def test_POLL_1_what_is_not_durable_is_not_acknowledged(
     idp = Transmitter(http)
     token = idp.user_token()
     stream.events = {"a": idp.event(opaque("s1"))}
-    inner = inner_of(http)
-    inner._stack = type(inner._stack)(http.store, lambda: http.store)
     http.store.broken = True
 
     poll(http)
@@ -177,8 +171,6 @@ def test_POLL_1_what_is_not_durable_is_not_acknowledged(
 def test_POLL_1_what_is_in_the_journal_is_acknowledged(http: Site, stream: Stream, tmp_path: Path) -> None:
     """It is durable on this host."""
     stream.events = {"a": Transmitter(http).event(opaque("s1"))}
-    inner = inner_of(http)
-    inner._stack = type(inner._stack)(http.store, lambda: http.store)
 
     with away_with_a_journal(http, tmp_path):
         http.store.broken, http.store.inner.inner.broken = False, True
@@ -260,7 +252,7 @@ def test_POLL_1_of_many_processes_one_asks_at_a_time(site: BuildSite, stream: St
         inner = inner_of(each)
         assert inner.poller is not None
         inner.poller.ending.clear()
-        inner.poller.poll(inner._open_service())
+        inner.poller.poll(inner.poller._open().service)
 
     assert len(stream.asked) == 1
 

@@ -434,15 +434,17 @@ def test_CAEP_1_a_user_is_all_sessions_of_that_user(http: Site, idp: Transmitter
 
 
 def test_CAEP_1_user_and_session_together_are_the_session_that_is_both(http: Site, idp: Transmitter) -> None:
-    """A complex subject is everything that it says at once."""
-    both, no_user = idp.user_token(), idp.user_token(sub=None)
-    spared = [idp.user_token(sid="s2"), idp.user_token("bob", sid="s1"), idp.user_token(sid=None)]
+    """A complex subject is everything that it says at once; a token that says only one of them is named by that one."""
+    hit = [idp.user_token(), idp.user_token(sub=None), idp.user_token(sid=None)]
+    spared = [idp.user_token(sid="s2"), idp.user_token("bob", sid="s1"), idp.user_token("bob", sid=None)]
 
     answer = idp.tell({"format": "complex", "user": iss_sub(), "session": opaque("s1")})
 
     assert answer.status == 202
-    assert [is_alive(http, each) for each in (both, no_user)] == [False] * 2
+    assert [is_alive(http, each) for each in hit] == [False] * 3
     assert [is_alive(http, each) for each in spared] == [True] * 3
+    http.clock.move(2.0)
+    assert is_alive(http, idp.user_token(sid=None))
 
 
 def test_CAEP_1_a_session_that_is_known_to_be_the_users_ends_with_all_that_is_bound_to_it(http: Site) -> None:

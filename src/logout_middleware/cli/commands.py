@@ -36,7 +36,7 @@ def root() -> None:
 @contextmanager
 def _opened(*, printing_json: bool) -> Iterator[BlockingLogout]:
     """The Logout of the environment."""
-    with _mistakes_told(printing_json=printing_json):
+    with mistakes_told(printing_json=printing_json):
         logout = BlockingLogout(max_staleness=0)  # a command asks the store itself
         try:
             yield logout
@@ -45,7 +45,7 @@ def _opened(*, printing_json: bool) -> Iterator[BlockingLogout]:
 
 
 @contextmanager
-def _mistakes_told(*, printing_json: bool) -> Iterator[None]:
+def mistakes_told(*, printing_json: bool) -> Iterator[None]:
     """Whatever is wrong is printed, never a stack trace; exit status 1."""
     try:
         yield
@@ -84,7 +84,7 @@ def _token(text: str) -> str:
 def check(*, schema: bool, as_json: bool) -> None:
     """Check the settings and ask the store, for real, what it is and what it promises."""
     if schema:
-        with _mistakes_told(printing_json=as_json):
+        with mistakes_told(printing_json=as_json):
             text = schema_of(LogoutSettings.load())
             click.echo(json.dumps({"schema": text}) if as_json else text)
         return

@@ -96,7 +96,8 @@ def route_below(service: Service, prefix: str, path: str) -> Endpoint | None:
     """
     trusted = service.settings.trusted_origins
     if "check" in service.settings.groups and path.startswith(f"{prefix}/check/"):
-        return Endpoint({ANY_METHOD: partial(check.check, service)}, trusted)
+        below = path.removeprefix(f"{prefix}/check")
+        return Endpoint({ANY_METHOD: partial(check.check, service, below=below)}, trusted)
     head, _, session_id = path.rpartition("/")
     if head != f"{prefix}/sessions" or not session_id or "sessions" not in service.settings.groups:
         return None

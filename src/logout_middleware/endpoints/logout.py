@@ -21,6 +21,7 @@ from ..rules.proxies import counted_address
 from ..stores import Outcome
 from . import pages
 from .limits import Allowance
+from .provider import onward, revoke_at_provider
 from .service import Arrived, Service, failure, see_other, with_state
 
 MESSAGE = "Logged out successfully."
@@ -140,10 +141,16 @@ async def _log_out(service: Service, request: Request, order: Order, *, wants_ht
     if limited:
         return failure(429, "rate_limited", "Too many logouts; try again later", tuple(headers))
     pending = plan.outcome is Outcome.PENDING
+    await revoke_at_provider(service, arrived)
     if _prefers_nothing(request) and not pending:
         return Response(204, (("Cache-Control", "no-store"), ("Preference-Applied", "return=minimal"), *headers))
+    further = None
+    if order.scope != "others":
+        further = await onward(service, request, arrived, target=target, state=order.state)
     if wants_html:
-        return see_other(with_state(target, order.state), headers)
+        return further.response(headers) if further is not None else see_other(with_state(target, order.state), headers)
+    if further is not None:
+        headers, target = [*headers, further.cookie], further.address
     return json_response(202 if pending else 200, answer(service, plan, target), tuple(headers))
 
 

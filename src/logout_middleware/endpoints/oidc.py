@@ -1,10 +1,186 @@
-"""OpenID Connect as a relying party: back-channel, front-channel, and the way back from the provider (group `oidc`)."""
+"""OpenID Connect as a relying party: back-channel, front-channel, and the way back from the provider (group `oidc`).
+
+The provider calls the first two, so no cookie, CSRF rule or login is asked of them; what they end, they end on the
+server. How a logout goes on to the provider is in `provider.py`.
+"""
 
 from __future__ import annotations
 
-from .service import Methods, Service
+from functools import partial
+from typing import Any
+from urllib.parse import urlsplit
+
+from ..errors import Refused, StoreError
+from ..events import LogoutEvent
+from ..flows.identify import KnownProvider
+from ..flows.logout import Caller
+from ..rules import jose
+from ..rules.http import NO_STORE, Request, Response
+from ..rules.logout_token import LogoutToken, read_logout_token
+from .provider import way_back
+from .service import Methods, Service, oauth_error
+
+KEYS_SECONDS = 1.5
+"""A provider gives up after 2.5 s; the store needs its part of that."""
+_MAX_TOKEN = 16_384
+_RETRY_AFTER = (("Retry-After", "30"),)
 
 
 def paths(service: Service, prefix: str) -> dict[str, Methods]:
     """The paths of this group."""
-    return {}
+    return {
+        f"{prefix}/backchannel-logout": {"POST": partial(backchannel_logout, service)},
+        f"{prefix}/frontchannel-logout": {"GET": partial(frontchannel_logout, service)},
+        f"{prefix}/logout/callback": {"GET": partial(way_back, service)},
+    }
+
+
+# ---- back-channel ----------------------------------------------------------------------------------------
+
+
+async def backchannel_logout(service: Service, request: Request) -> Response:
+    """200 once what the logout token orders is durable, else 400 (Back-Channel Logout 1.0, 2.5 to 2.8).
+
+    Where the keys cannot be fetched or nothing could record it, it is 400 `temporarily_unavailable`, because a provider
+    knows no other failure; the token is kept, and carried out as soon as that is possible.
+    """
+    arrived, caller = service.clock(), service.caller(request)
+    try:
+        text = await _logout_token_of(request)
+        await deliver(text, arrived, caller, service=service, seconds=KEYS_SECONDS)
+    except Refused as refused:
+        await service.audit(request, kind="logout_token_refused", detail=refused.description)
+        return oauth_error(refused)
+    except StoreError as error:
+        kept = service.later(partial(_deliver_later, text, arrived, caller))
+        outcome = "deferred" if kept else "failed"
+        await service.events.emit(LogoutEvent("backchannel_failed", outcome, arrived, detail=str(error)))
+        why = "the logout cannot be carried out right now" + ("; it is kept, and will be" if kept else "")
+        return oauth_error(Refused(400, "temporarily_unavailable", why, _RETRY_AFTER))
+    return Response(200, (NO_STORE,))
+
+
+async def _logout_token_of(request: Request) -> str:
+    try:
+        text = (await request.form()).get("logout_token")
+    except Refused as refused:
+        # 2.8 knows 400 alone; that a body is too large is nothing of its own.
+        raise Refused(413 if refused.status == 413 else 400, "invalid_request", refused.description) from None
+    if not text or len(text) > _MAX_TOKEN:
+        raise Refused(400, "invalid_request", "logout_token is missing or too long")
+    return text
+
+
+async def deliver(
+    text: str, arrived: float, caller: Caller, *, service: Service, seconds: float | None = None
+) -> LogoutToken:
+    """Carry out what this logout token orders; `Refused` if it is none, StoreError if that cannot be known or done."""
+    if text.count(".") == 4:
+        raise Refused(400, "invalid_request", "encrypted logout tokens are not supported; have them signed only")
+    try:
+        token = jose.parse(text)
+    except jose.Malformed as error:
+        raise Refused(400, "invalid_request", f"the logout token cannot be read: {error}") from None
+    provider = _provider_of(service, token.claims.get("iss"))
+    keys = await provider.find(text, seconds=seconds)
+    fault = jose.fault_in_signature(token, keys, provider.issuer.algorithms)
+    if fault is None:
+        order = read_logout_token(
+            token, issuer=provider.issuer.name, client_id=provider.issuer.client_id or "", now=arrived,
+            leeway=service.settings.jwt_leeway,
+        )  # fmt: skip
+        if isinstance(order, LogoutToken):
+            await service.provider_logouts.carry_out(order, caller)
+            return order
+        fault = order
+    raise Refused(400, "invalid_request", f"the logout token is not valid: {fault}")
+
+
+def _provider_of(service: Service, issuer: Any) -> KnownProvider:
+    """The provider that may order a logout: a configured one, where we are a client."""
+    provider = service.providers.get(issuer) if isinstance(issuer, str) else None
+    if provider is None or provider.issuer.client_id is None:
+        raise Refused(400, "invalid_request", "the logout token is not valid: it is of no provider of ours")
+    return provider
+
+
+async def _deliver_later(text: str, arrived: float, caller: Caller, service: Service) -> None:
+    """What `backchannel_logout` could not do then. A token that turns out to be none is told of, and dropped."""
+    try:
+        await deliver(text, arrived, caller, service=service, seconds=KEYS_SECONDS)
+    except Refused as refused:
+        event = LogoutEvent("logout_token_refused", "refused", service.clock(), detail=refused.description)
+        await service.events.emit(event)
+
+
+# ---- front-channel ---------------------------------------------------------------------------------------
+
+
+async def frontchannel_logout(service: Service, request: Request) -> Response:
+    """End the session that `iss` and `sid` name, on the server (Front-Channel Logout 1.0).
+
+    The provider shows this address in a frame, where browsers send no cookies any more; so the session id is what
+    counts, and the cookie only if it is of that session.
+    """
+    try:
+        return await _frontchannel_logout(service, request)
+    except Refused as refused:
+        return oauth_error(refused)
+    except StoreError:
+        away = Refused(503, "temporarily_unavailable", "the logout could not be recorded", (("Retry-After", "1"),))
+        return oauth_error(away)
+
+
+async def _frontchannel_logout(service: Service, request: Request) -> Response:
+    headers = request.single_headers()
+    if headers.get("sec-fetch-dest", "iframe") not in ("iframe", "frame", "document"):
+        raise Refused(400, "invalid_request", "this address is for a frame of the provider's")
+    query = request.query()
+    issuer, sid = query.get("iss"), query.get("sid")
+    if (issuer is None) != (sid is None):
+        raise Refused(400, "invalid_request", "iss and sid come together, or not at all")
+    if not issuer or not sid:
+        # Which session is meant only a cookie could say, and any page could frame this address.
+        await service.audit(request, kind="frontchannel_no_state", detail="neither iss nor sid", outcome="nothing")
+        return _framed(service, None, [])
+    provider = service.providers.get(issuer)
+    if provider is None or provider.issuer.client_id is None:
+        return _framed(service, None, [])
+    known = await service.provider_logouts.is_known(issuer, sid)
+    wait = 0 if known else service.limiter.take_quota(request.client, 1)
+    if wait:
+        raise Refused(429, "rate_limited", "too many unknown sessions", (("Retry-After", str(wait)),))
+    arrived = await service.arrived(request)
+    await service.provider_logouts.end_session(issuer, sid, service.caller(request))
+    held = tuple(
+        each.cookie for each in arrived.presented
+        if each.cookie is not None and each.identity is not None and each.identity.session_id == sid
+    )  # fmt: skip
+    deletions = await service.deletions(held, request) if held else []
+    return _framed(service, issuer, [_for_frames(field) for field in deletions])
+
+
+def _for_frames(field: tuple[str, str]) -> tuple[str, str]:
+    """A deletion as a browser obeys it in another site's frame (6265bis 5.7, step 18)."""
+    name, value = field
+    if name != "Set-Cookie":
+        return field
+    kept = [part for part in value.split("; ") if not part.lower().startswith(("samesite=", "secure"))]
+    return name, "; ".join([*kept, "Secure", "SameSite=None"])
+
+
+def _framed(service: Service, issuer: str | None, headers: list[tuple[str, str]]) -> Response:
+    """A page of nothing, which only the providers may frame."""
+    names = [issuer] if issuer is not None else list(service.providers)
+    origins = " ".join(sorted({_origin_of(each) for each in names})) or "'none'"
+    fields = [
+        ("Content-Type", "text/html; charset=utf-8"), NO_STORE,
+        ("Content-Security-Policy", f"default-src 'none'; frame-ancestors {origins}"),
+        ("Referrer-Policy", "no-referrer"), *headers,
+    ]  # fmt: skip
+    return Response(200, tuple(fields), b"<!doctype html><title>Logged out</title>")
+
+
+def _origin_of(issuer: str) -> str:
+    parts = urlsplit(issuer)
+    return f"{parts.scheme}://{parts.netloc}"

@@ -28,11 +28,8 @@ def confirm(action: str, hidden: Mapping[str, str], *, cancel: str, target: str,
 
     `target` is where the logout will lead: browsers hold a form's redirect against form-action, too.
     """
-    fields = "".join(
-        f'<input type="hidden" name="{escape(name)}" value="{escape(value)}">' for name, value in hidden.items()
-    )
     body = (
-        f'<form method="post" action="{escape(action)}">{fields}'
+        f'<form method="post" action="{escape(action)}">{_hidden(hidden)}'
         '<button type="submit">Log out</button></form>'
         f'<p><a href="{escape(cancel)}">Stay logged in</a></p>'
     )
@@ -48,6 +45,26 @@ def _source(target: str) -> str:
     return f" {parts.scheme}://{parts.netloc}" if parts.netloc else f" {parts.scheme}:"
 
 
+_SUBMIT = "document.forms[0].submit()"
+
+
+def onward(action: str, hidden: Mapping[str, str]) -> Response:
+    """Go on to the provider with parameters that are too long for an address; by itself, or by the button."""
+    body = f'<form method="post" action="{escape(action)}">{_hidden(hidden)}<button type="submit">Go on</button></form>'
+    digest = b64encode(hashlib.sha256(_SUBMIT.encode()).digest()).decode("ascii")
+    text = "You are logged out here. Your login provider is next."
+    return _page(
+        200, "Logging out", text, f"{body}<script>{_SUBMIT}</script>", private=True, leads_to=_source(action),
+        script=f"; script-src 'sha256-{digest}'",
+    )  # fmt: skip
+
+
+def _hidden(fields: Mapping[str, str]) -> str:
+    return "".join(
+        f'<input type="hidden" name="{escape(name)}" value="{escape(value)}">' for name, value in fields.items()
+    )
+
+
 def signed_out(login: str, *, private: bool = False) -> Response:
     """Say that nobody is logged in here."""
     body = f'<p><a class="button" href="{escape(login)}">Log in</a></p>'
@@ -59,11 +76,14 @@ def problem(status: int, title: str, text: str) -> Response:
     return _page(status, title, text, '<p><a href="/">Back to the site</a></p>', private=True)
 
 
-def _page(status: int, title: str, text: str, body: str, *, private: bool, leads_to: str = "") -> Response:
+def _page(
+    status: int, title: str, text: str, body: str, *, private: bool, leads_to: str = "", script: str = ""
+) -> Response:
     template, style = _template()
     html = template.substitute(title=escape(title), text=escape(text), body=body)
     policy = (
-        f"default-src 'none'; style-src {style}; form-action 'self'{leads_to}; base-uri 'none'; frame-ancestors 'none'"
+        f"default-src 'none'; style-src {style}{script}; form-action 'self'{leads_to}; base-uri 'none'; "
+        "frame-ancestors 'none'"
     )
     headers = (
         ("Content-Type", "text/html; charset=utf-8"),

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from ..errors import Refused, StoreError
 from ..flows.identify import Presented
-from ..rules.cookies import GuardedCookie
 from ..rules.credentials import Credential
 from ..rules.http import Request, Response
 from ..rules.identity import Identity
 from ..rules.origins import is_navigation_by_user, is_prefetch
 from . import pages
 from .logout import page_for, prefers_html, refuse_unreadable, revoke_within_limits, unrecorded
+from .provider import onward, revoke_at_provider
 from .service import Arrived, Service, failure, see_other, with_state
 
 _PRIVATE = ("oauth_token", "id_token_hint")
@@ -52,14 +52,10 @@ async def _redirect_logout(service: Service, request: Request) -> Response:
         return _ask(service, request, query, target, arrived, None)
 
     token = await _owned_token(service, request, query.get("oauth_token"), arrived)
-    location = with_state(target, query.get("state"))
     if token is None:
         refuse_unreadable(arrived)
     if not arrived.live and token is None:
-        await service.logouts.confirm(arrived.dead_by)
-        if wanted is None and settings.on_get == "confirm":
-            return pages.signed_out(settings.redirect_url, private=_is_private(query))
-        return see_other(location, await service.deletions(_deletable(service, request, arrived), request))
+        return await _nobody_there(service, request, query, arrived, target)
     if not await _is_intended(service, request, query, arrived, token, wanted):
         return _ask(service, request, query, target, arrived, token)
     if token is not None and token not in arrived.presented:
@@ -70,7 +66,34 @@ async def _redirect_logout(service: Service, request: Request) -> Response:
     headers = [*limits, *await service.deletions(arrived.cookies, request)]
     if limited:
         return failure(429, "rate_limited", "Too many logouts; try again later", tuple(headers))
-    return see_other(location, headers)
+    return await _go_on(service, request, query, arrived, target, headers)
+
+
+async def _nobody_there(
+    service: Service, request: Request, query: dict[str, str], arrived: Arrived, target: str
+) -> Response:
+    """Nobody is logged in, which is a success; a person who came by himself still leaves the provider, too."""
+    await service.logouts.confirm(arrived.dead_by)
+    by_user = is_navigation_by_user(request.single_headers())
+    goes_on = by_user and bool(arrived.presented) and service.settings.oidc_issuer is not None
+    if _wanted(query) is None and service.settings.on_get == "confirm" and not goes_on:
+        return pages.signed_out(service.settings.redirect_url, private=_is_private(query))
+    # Dead cookies go with the redirect, but only where a user's own navigation asked for it.
+    headers = await service.deletions(arrived.cookies if by_user else (), request)
+    if goes_on:
+        return await _go_on(service, request, query, arrived, target, headers)
+    return see_other(with_state(target, query.get("state")), headers)
+
+
+async def _go_on(
+    service: Service, request: Request, query: dict[str, str], arrived: Arrived, target: str,
+    headers: list[tuple[str, str]],
+) -> Response:  # fmt: skip
+    """To the provider, if the login came from one, and else to the target."""
+    await revoke_at_provider(service, arrived)
+    state = query.get("state")
+    further = await onward(service, request, arrived, target=target, state=state, hint=query.get("id_token_hint"))
+    return further.response(headers) if further is not None else see_other(with_state(target, state), headers)
 
 
 def _wanted(query: dict[str, str]) -> str | None:
@@ -130,11 +153,6 @@ async def _is_intended(
 
 def _is_private(query: dict[str, str]) -> bool:
     return any(query.get(name) for name in _PRIVATE)
-
-
-def _deletable(service: Service, request: Request, arrived: Arrived) -> tuple[GuardedCookie, ...]:
-    """Dead cookies go with the redirect, but only where a user's own navigation asked for it."""
-    return arrived.cookies if is_navigation_by_user(request.single_headers()) else ()
 
 
 def _ask(

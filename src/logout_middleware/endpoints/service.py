@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
+from secrets import token_urlsafe
+from typing import Any
 from urllib.parse import quote
 
 from ..errors import Refused
 from ..events import Events, LogoutEvent
+from ..flows.guard import Guard
 from ..flows.identify import Identifier, KnownProvider, Presented
 from ..flows.learned_cookies import LearnedCookies
 from ..flows.logout import Caller, Logouts
 from ..flows.orders import Orders
+from ..flows.provider_logout import ProviderLogouts
 from ..flows.sessions import Sessions, Visit
 from ..rules import origins, redirects
 from ..rules.cookies import GuardedCookie, cookie_names
@@ -61,7 +65,10 @@ class Arrived:
 
 @dataclass(slots=True)
 class Service:
-    """The endpoints' view of one Logout object."""
+    """The endpoints' view of one Logout object. `gate` is a guard that says yes only to what it knows is alive.
+
+    `later(chore)`: have it called with a blocking Service until it raises no StoreError; False if it cannot be kept.
+    """
 
     settings: LogoutSettings
     store: Store
@@ -74,7 +81,11 @@ class Service:
     learned: LearnedCookies
     sessions: Sessions
     orders: Orders
+    gate: Guard
     providers: Mapping[str, KnownProvider]
+    provider_logouts: ProviderLogouts
+    later: Callable[[Callable[[Any], Awaitable[object]]], bool]
+    entropy: Callable[[], str] = field(default=lambda: token_urlsafe(24))
     advise: Callable[[str, str], None] = field(default=lambda topic, text: None)
     pause: Callable[[float], Awaitable[None]] | None = None
     """Lets so many seconds pass without holding up anybody; None where that would hold a thread (WSGI)."""

@@ -42,6 +42,10 @@ class KnownProvider(Protocol):
         """An endpoint of its discovery document; None if it has none, StoreError while that cannot be known."""
         ...
 
+    async def revoke(self, token: str) -> None:
+        """Have it revoke one of its tokens; blocks, so it is a chore. StoreError: try again later."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Presented:

@@ -164,20 +164,29 @@ class Logouts:
 
     async def end_sessions(
         self, logins: Mapping[bytes, str | None], *, reason: str, user: str | None = None,
-        caller: Caller | None = None, detail: str | None = None,
+        caller: Caller | None = None,
     ) -> Plan:  # fmt: skip
         """End these logins, by key and with their session ids, where known, and with all that is bound to them."""
         caller, now, keys = caller or Caller(), self.clock(), list(logins)
         session = next(iter(logins.values())) if len(logins) == 1 else None
-        members = await self._members(keys, now)
         event = LogoutEvent(
             kind="logout", outcome="done", time=now, user=user, session=session, scope="session", reason=reason,
-            client_address=caller.address, user_agent=caller.user_agent, detail=detail,
+            client_address=caller.address, user_agent=caller.user_agent,
         )  # fmt: skip
-        done = await self.revoke(self._ending([*members, *keys], reason, now), event)
-        done = await self._end_late_members(keys, members, done, event)
-        await self.tell_ends(logins, event)
+        done = await self.end(self._ending(keys, reason, now), roots=keys, event=event, sessions=logins)
         return replace(done, sessions=len(keys), user=user)
+
+    async def end(
+        self, revocations: Sequence[Revocation], *, roots: Sequence[bytes], event: LogoutEvent,
+        sessions: Mapping[bytes, str | None],
+    ) -> Plan:  # fmt: skip
+        """Revoke these, what is bound to the `roots` before them, and tell of the `sessions` that end with it."""
+        members = await self._members(roots, event.time)
+        ending = self._ending(members, event.reason or "logout", event.time)
+        done = await self.revoke([*ending, *revocations], event)
+        done = await self._end_late_members(roots, members, done, event)
+        await self.tell_ends(sessions, event)
+        return done
 
     async def _members(self, roots: Sequence[bytes], now: float) -> list[bytes]:
         """What is bound to these, as far as it can be known: see `known_of`."""

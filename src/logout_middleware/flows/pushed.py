@@ -6,10 +6,10 @@ known as dealt with (`burnt`) only when all of its effect is durable, and one th
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Any
 
 from ..errors import StoreError
 from ..events import LogoutEvent
@@ -27,14 +27,19 @@ class Target:
     session: str | None = None
 
     @property
-    def keys(self) -> tuple[bytes, ...]:
-        """The names under which it is revoked."""
-        if self.session is None:
-            return (user_key(self.user or "", self.realm),)
-        if self.user is None:
-            return (session_key(self.session, self.realm),)
-        # What does not say its user is named by its session; what does not say its session cannot be told from others.
-        return tuple(pair_key(user, self.session, self.realm) for user in (self.user, None))
+    def key(self) -> bytes:
+        """The name of the session, else of the user."""
+        if self.session is not None:
+            return session_key(self.session, self.realm)
+        return user_key(self.user or "", self.realm)
+
+    @property
+    def pairs(self) -> tuple[bytes, ...]:
+        """The names of a session that must be this user's, too: of who says both, only the session, only the user."""
+        if self.user is None or self.session is None:
+            return ()
+        said = ((self.user, self.session), (None, self.session), (self.user, None))
+        return tuple(pair_key(user, session, self.realm) for user, session in said)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,7 @@ async def known(logouts: Logouts, message: Message, target: Target | None) -> Se
 
     Not knowing does no harm: the effect of a message is the same twice.
     """
-    keys = target.keys if target is not None else ()
+    keys = (target.key, *target.pairs) if target is not None else ()
     try:
         found: Sequence[Revocation] = await logouts.store.find([message.key, *keys])
     except PartlyKnown as error:
@@ -76,64 +81,50 @@ async def burn(logouts: Logouts, message: Message, records: Sequence[Revocation]
 
 async def end(logouts: Logouts, target: Target, message: Message, *, before: float, caller: Caller) -> Outcome:
     """Log them out, as far as they logged in up to `before`; durable, and the message is burnt, when this returns."""
-    if target.session is None:
-        outcome, records = await _end_user(logouts, target, message, before, caller)
-    else:
-        outcome, records = await _end_session(logouts, target, message, caller)
+    plan = _for_session if target.session is not None else _for_user
+    records, sessions, roots = await plan(logouts, target, message.reason, before)
+    event = LogoutEvent(
+        kind="logout", outcome="done", time=logouts.clock(), user=target.user, session=target.session,
+        scope="user" if target.session is None else "session", reason=message.reason, client_address=caller.address,
+        user_agent=caller.user_agent, detail=message.detail,
+    )  # fmt: skip
+    done = await logouts.end(records, roots=roots, event=event, sessions=sessions)
     burnt = await burn(logouts, message, records)
-    return Outcome.PENDING if Outcome.PENDING in (outcome, burnt) else Outcome.DONE
+    return Outcome.PENDING if Outcome.PENDING in (done.outcome, burnt) else Outcome.DONE
 
 
-async def _end_user(
-    logouts: Logouts, target: Target, message: Message, before: float, caller: Caller
-) -> tuple[Outcome, list[Revocation]]:
-    now, (key,) = logouts.clock(), target.keys
+_Plan = tuple[list[Revocation], dict[bytes, str | None], list[bytes]]
+"""What is revoked, which sessions are known to end by it, and what ends with all that is bound to it."""
+
+
+async def _for_user(logouts: Logouts, target: Target, reason: str, before: float) -> _Plan:
     # A session that was refreshed since has tokens that are younger than the cut-off, and is as old as it was. What
     # began in the second of the cut-off is left to that: there are marks for who came later (`login_marks`).
-    old: dict[bytes, str | None] = {}
-    members: list[bytes] = []
-    with contextlib.suppress(StoreError):
-        listed = await logouts.listed(key, target.realm) if logouts.listed is not None else ()
-        old = {each.key: each.sid for each in listed if each.created_at < math.floor(before)}
-        members = await logouts.bindings.members(list(old), now)
-    cut = logouts.cut_off(key, before=before, reason=message.reason, now=now)
-    ending = [
-        Revocation(each, FOREVER, logouts.lasting(now), message.reason) for each in {**dict.fromkeys(members), **old}
-    ]
-    event = _event(target, message, caller, now, scope="user")
-    done = await logouts.revoke([*ending, cut], event)
-    await logouts.tell_ends(old, event)
-    return done.outcome, [cut]
+    old = {each.key: each.sid for each in await _listed(logouts, target) if each.created_at < math.floor(before)}
+    now = logouts.clock()
+    ending = [Revocation(key, FOREVER, logouts.lasting(now), reason) for key in old]
+    return [*ending, logouts.cut_off(target.key, before=before, reason=reason, now=now)], old, list(old)
 
 
-async def _end_session(
-    logouts: Logouts, target: Target, message: Message, caller: Caller
-) -> tuple[Outcome, list[Revocation]]:
-    now, session = logouts.clock(), target.session or ""
-    key = session_key(session, target.realm)
-    records = [Revocation(each, FOREVER, logouts.lasting(now), message.reason) for each in target.keys]
-    if target.user is not None and not await _is_of(logouts, target, key):
-        done = await logouts.revoke(records, _event(target, message, caller, now, scope="session"))
-        return done.outcome, records
-    # Here it is known whose session it is: what is bound to it ends with it.
-    ended = await logouts.end_sessions(
-        {key: session}, reason=message.reason, user=target.user, caller=caller, detail=message.detail
-    )
-    return ended.outcome, [*records, Revocation(key, FOREVER, logouts.lasting(now), message.reason)]
+async def _for_session(logouts: Logouts, target: Target, reason: str, before: float) -> _Plan:
+    lasting, key = logouts.lasting(logouts.clock()), target.key
+    whole = Revocation(key, FOREVER, lasting, reason)
+    if target.user is None:
+        return [whole], {key: target.session}, [key]
+    both, session_alone, user_alone = target.pairs
+    records = [Revocation(each, FOREVER, lasting, reason) for each in (both, session_alone)]
+    records.append(Revocation(user_alone, before, lasting, reason))
+    if any(key == each.key or target.session == each.sid for each in await _listed(logouts, target)):
+        return [*records, whole], {key: target.session}, [key]
+    # Where no registry says whose a session is, what is bound to it is taken for its user's.
+    return records, {}, [key] if logouts.listed is None else []
 
 
-async def _is_of(logouts: Logouts, target: Target, key: bytes) -> bool:
-    """Is this session registered as one of the user? Not knowing is no: then it is ended if it is, by both names."""
+async def _listed(logouts: Logouts, target: Target) -> Sequence[Any]:
+    """The registered sessions of the user; none if that cannot be known now."""
     if logouts.listed is None or target.user is None:
-        return False
-    with contextlib.suppress(StoreError):
-        listed = await logouts.listed(user_key(target.user, target.realm), target.realm)
-        return any(key == each.key or target.session == each.sid for each in listed)
-    return False
-
-
-def _event(target: Target, message: Message, caller: Caller, now: float, *, scope: str) -> LogoutEvent:
-    event = LogoutEvent(
-        "logout", "done", now, scope=scope, user=target.user, session=target.session, reason=message.reason
-    )
-    return replace(event, client_address=caller.address, user_agent=caller.user_agent, detail=message.detail)
+        return ()
+    try:
+        return await logouts.listed(user_key(target.user, target.realm), target.realm)
+    except StoreError:
+        return ()

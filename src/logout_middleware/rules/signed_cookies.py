@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hmac import compare_digest
 from typing import Any
+from urllib.parse import unquote
 
 MAX_INFLATED = 64 * 1024
 """A compressed payload that grows beyond this is not a session cookie (bytes)."""
@@ -168,3 +169,13 @@ def with_member(cookie: SignedCookie, name: str, text: str) -> str:
     separator = cookie.format.separator
     signed = cookie.format.dump(payload) + separator + cookie.time_text
     return signed + separator + _sign(cookie.format, signed, cookie.verified_by)
+
+
+def session_in(value: str, form: str, secrets: Sequence[str]) -> Mapping[str, Any]:
+    """The session in a cookie of this format (`auto`: of any) that one of the secrets signed, else an empty one."""
+    text = unquote(value, "latin-1") if "%" in value else value
+    for name in FORMATS if form == "auto" else (form,):
+        cookie = read(text, FORMATS[name], secrets) if name in FORMATS else None
+        if cookie is not None and cookie.verified_by is not None:
+            return cookie.session
+    return {}

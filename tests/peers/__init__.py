@@ -1,0 +1,1 @@
+"""Programs of others, for real, in front of us and behind us."""
