@@ -35,11 +35,13 @@ def public_pem(issuer: str) -> str:
     return key_of_issuer(issuer).public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
 
-def sign(claims: Mapping[str, Any], *, typ: str | None, by: str = ISS, alg: str = "RS256", key: Any = None) -> str:
-    """A JWT; `typ` None leaves it out."""
+def sign(
+    claims: Mapping[str, Any], *, typ: str | None, by: str = ISS, alg: str = "RS256", key: Any = None, **header: Any
+) -> str:
+    """A JWT; `typ` None leaves it out. `header`: its further members."""
     # Of the bytes, because PyJWT would not sign claims that are wrong.
     body, key = json.dumps(claims).encode(), key or key_of_issuer(by)
-    return jwt.PyJWS().encode(body, None if alg == "none" else key, algorithm=alg, headers={"typ": typ})
+    return jwt.PyJWS().encode(body, None if alg == "none" else key, algorithm=alg, headers={"typ": typ, **header})
 
 
 def issuers(**changes: Any) -> str:

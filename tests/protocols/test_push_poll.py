@@ -13,9 +13,13 @@ from typing import Any
 import pytest
 
 from logout_middleware import polling
+from logout_middleware.asgi import LogoutEndpoints as AsgiEndpoints
+from logout_middleware.asgi import LogoutMiddleware as AsgiMiddleware
 from logout_middleware.parts import Parts
 from logout_middleware.polling import AT_ONCE, Poller
-from tests.client import BuildSite, Site
+from logout_middleware.wsgi import LogoutEndpoints as WsgiEndpoints
+from logout_middleware.wsgi import LogoutMiddleware as WsgiMiddleware
+from tests.client import AsgiClient, BuildSite, Sender, Site, WsgiClient
 
 from .clients import away_with_a_journal
 from .pushing import OTHER, Transmitter, is_alive, iss_sub, issuers, opaque, pushed_site
@@ -302,3 +306,29 @@ def test_a_poller_outlives_what_it_cannot_open(stream: Stream, caplog: pytest.Lo
     assert opened.wait(20)
     poller.join(20)
     assert "security events cannot be polled now: OSError" in caplog.text
+
+
+def test_only_the_first_request_looks_for_the_poller(http: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table of paths is an ordinary one from then on."""
+    woken: list[bool] = []
+    monkeypatch.setattr(inner_of(http).poller, "wake", lambda: woken.append(True))
+    kind = AsgiMiddleware if http.shell == "asgi" else WsgiMiddleware
+    middleware = kind(lambda *_: None, logout=http.logout)
+
+    for _ in range(3):
+        assert middleware._special.get("/me") is None
+
+    assert (woken, type(middleware._special)) == ([True], dict)
+
+
+def test_endpoints_that_are_mounted_by_hand_begin_it_too(http: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There may be no middleware at all."""
+    woken: list[bool] = []
+    monkeypatch.setattr(inner_of(http).poller, "wake", lambda: woken.append(True))
+    asgi = http.shell == "asgi"
+    sender = Sender(AsgiClient(AsgiEndpoints(http.logout)) if asgi else WsgiClient(WsgiEndpoints(http.logout)))
+
+    assert sender.get("/session").json == {"authenticated": False}
+
+    assert woken == [True]
+    sender.close()

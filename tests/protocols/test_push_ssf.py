@@ -173,7 +173,7 @@ def test_SET_3_4_5_6_a_set_that_is_not_sound_is_400_with_its_code(
 
 
 def test_SET_3_who_signed_must_be_the_issuer(http: Site, idp: Transmitter) -> None:
-    """Another key, another algorithm or none: invalid_key, and nobody is logged out."""
+    """Another key, another algorithm or none, critical members that nobody knows: nobody is logged out."""
     token, claims = idp.user_token(), idp.claims(opaque("s1"))
     header, body, signature = sign(claims, typ="secevent+jwt").split(".")
 
@@ -182,11 +182,12 @@ def test_SET_3_who_signed_must_be_the_issuer(http: Site, idp: Transmitter) -> No
         refused(idp.push(sign(claims, typ="secevent+jwt", alg="PS256"))),
         refused(idp.push(sign(claims, typ="secevent+jwt", alg="none"))),
         refused(idp.push(sign(claims, typ="secevent+jwt", alg="HS256", key="k" * 40))),
+        refused(idp.push(sign(claims, typ="secevent+jwt", crit=["x"], x=1))),
         refused(idp.push(f"{header}.{body}.{signature[:-8]}AAAAAAAA")),
     ]
 
     assert {code for _, code in answers} <= {"invalid_key", "invalid_request"}
-    assert answers[:4] == [(400, "invalid_key")] * 4
+    assert answers[:5] == [(400, "invalid_key")] * 5
     assert is_alive(http, token)
 
 
@@ -322,6 +323,37 @@ def test_SET_10_the_same_event_again_is_202_without_a_second_effect(http: Site, 
     assert len(http.told("logout")) == 1
 
 
+def test_SET_10_an_event_is_known_again_as_long_as_anything_that_it_ended_could_live(
+    http: Site, idp: Transmitter
+) -> None:
+    """Events never expire, so neither does the memory of them before it cannot matter any more."""
+    event = idp.event(iss_sub())
+    assert idp.push(event).status == 202
+    http.clock.move(http.settings.max_lifetime - 60.0)
+
+    assert idp.push(event).status == 202
+
+    assert len(http.told("logout")) == 1
+
+
+@pytest.mark.parametrize("subject", [opaque("s1"), iss_sub()])
+def test_SET_10_an_event_is_remembered_together_with_its_effect_and_behind_it(
+    http: Site, idp: Transmitter, subject: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that keeps only a part of what it was given never keeps "done" without what was done."""
+    added: list[list[str]] = []
+    wrapped = type(http.store).add
+
+    async def add(self: Any, records: Any) -> Any:
+        added.append([each.reason for each in records])
+        return await wrapped(self, records)
+
+    monkeypatch.setattr(type(http.store), "add", add)
+    idp.tell(subject)
+
+    assert [each for each in added if "set-jti" in each] == [["session-revoked", "set-jti"]]
+
+
 def test_SET_10_an_alert_is_told_once(http: Site, idp: Transmitter) -> None:
     """A transmitter that repeats itself does not fill the log."""
     event = idp.event({"format": "phone_number", "phone_number": "+12065550100"})
@@ -434,7 +466,7 @@ def test_CAEP_1_a_user_is_all_sessions_of_that_user(http: Site, idp: Transmitter
 
 
 def test_CAEP_1_user_and_session_together_are_the_session_that_is_both(http: Site, idp: Transmitter) -> None:
-    """A complex subject is everything that it says at once; a token that says only one of them is named by that one."""
+    """A complex subject is all that it says at once; a token that says only one of them is named by that one."""
     hit = [idp.user_token(), idp.user_token(sub=None), idp.user_token(sid=None)]
     spared = [idp.user_token(sid="s2"), idp.user_token("bob", sid="s1"), idp.user_token("bob", sid=None)]
 

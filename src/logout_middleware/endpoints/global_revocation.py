@@ -108,7 +108,7 @@ def _fault_in_kind(token: jose.Token, address: str | None, provider: KnownProvid
     """Why this may be another token of its issuer: an access token, an ID token, a logout token (RFC 8725 3.12)."""
     said = token.header.get("typ", "jwt")
     kind = said.lower().removeprefix("application/") if isinstance(said, str) else ""
-    if "crit" in token.header or "events" in token.claims or "nonce" in token.claims:
+    if "events" in token.claims or "nonce" in token.claims:
         return "it is a token of another kind"
     here = address is not None and jose.is_for(token.claims, (address,))
     if kind == TYPE:

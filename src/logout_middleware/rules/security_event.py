@@ -98,8 +98,6 @@ def read(
     kind = token.header.get("typ")
     if not isinstance(kind, str) or kind.lower() not in TYPES:
         return Fault("invalid_request", "typ must be secevent+jwt")
-    if "crit" in token.header:
-        return Fault("invalid_request", "the header has critical members that are not understood")
     if claims.get("iss") != issuer:
         return Fault("invalid_issuer", "iss is not that of the stream")
     if not jose.is_for(claims, audience):
