@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from logout_middleware.colour import run_blocking
 from logout_middleware.endpoints import feed
+from logout_middleware.opening import open_stack
 from logout_middleware.rules.credentials import Credential
 from logout_middleware.rules.identity import Identity, IdentityPolicy, identify_token
 from logout_middleware.rules.jose import JwtPolicy
@@ -28,7 +30,7 @@ from tests.client import BuildSite, Site
 
 from .clients import BANK, CLIENTS, SHOP, basic
 from .feed_consumer import Consumer, holds, key, keys_of
-from .pushing import AUDIENCE, ISS, OWN, Transmitter, issuers, opaque, sign
+from .pushing import AUDIENCE, ISS, OWN, Transmitter, issuers, key_of_issuer, opaque, sign
 
 OURS = {OWN}
 USERS = "abcdefghijkl"
@@ -57,8 +59,6 @@ def refused(http: Site, path: str = "/auth/feed", **headers: str) -> tuple[int, 
 
 def put(http: Site, *records: Revocation) -> None:
     """Add records as another worker would."""
-    from logout_middleware.colour import run_blocking
-
     run_blocking(http.store.inner.add(list(records)))
 
 
@@ -98,15 +98,11 @@ def test_the_recipe_is_frozen_as_version_1() -> None:
 def test_the_keys_of_a_token_are_the_documented_ones(http: Site, claims: dict[str, Any]) -> None:
     """All names of a credential, so that none of its logouts is missed."""
     token = Transmitter(http).user_token(**claims)
-    from .pushing import public_pem
-
     policy = IdentityPolicy(
         others={ISS: JwtPolicy(("RS256",), ISS), OWN: JwtPolicy(("RS256",), OWN)}, own_issuers=frozenset(OURS),
         pairs=True,
     )  # fmt: skip
-    from cryptography.hazmat.primitives.serialization import load_pem_public_key
-
-    identity = identify_token(Credential("bearer", "", token), [load_pem_public_key(public_pem(ISS).encode())], policy)
+    identity = identify_token(Credential("bearer", "", token), [key_of_issuer(ISS).public_key()], policy)
 
     assert isinstance(identity, Identity)
     assert identity.verified
@@ -228,6 +224,50 @@ def test_pages_are_bounded_and_nothing_is_missed_between_them(
     assert max(sizes) == 10
     assert last["complete"]
     assert {name for name, _ in reader.lines} == {each.key.hex() for each in [*records(95), *records(30, start=1000)]}
+
+
+def stacked(site: BuildSite, **given: Any) -> Site:
+    """A site whose store has before it what these settings ask for: a journal, a copy in memory."""
+    http = feeding(site, **given)
+    run_blocking(http.store.inner.close())
+    http.store.inner = open_stack(http.settings, http.clock, blocking=True).store
+    return http
+
+
+STORES = [
+    ("redis_server", {}), ("redis_server", {"journal": "journal.db"}), ("postgres_server", {}), ("mariadb_server", {}),
+    (None, {"journal": "journal.db"}), ("redis_server", {"max_staleness": "10"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("server", "given"), STORES, ids=str)
+def test_the_feed_of_every_store_goes_on_where_a_reader_was(
+    request: pytest.FixtureRequest, site: BuildSite, server: str | None, given: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Their cursors differ; a reader that was away, and a site that was restarted, lose nothing."""
+    monkeypatch.setattr(feed, "MOST_LINES", 3)
+    url = {"store": request.getfixturevalue(server).url} if server else {}
+    prefix = {"key_prefix": f"feed{random.SystemRandom().randrange(10**9)}:"} if server else {}
+    chosen = {**url, **prefix, **given, "store_deadline": "5s"}
+    http = stacked(site, **chosen)
+    for number in range(8):
+        http.call("revoke_session", f"early-{number}")
+    reader = consumer(http)
+    reader.follow()
+
+    http = stacked(site, **chosen)
+    for number in range(8):
+        http.call("revoke_session", f"late-{number}")
+    reader = consumer(http, reader.kept())
+    before = reader.pages
+    reader.follow()
+
+    assert {name for name, _ in reader.lines} == {
+        key("session", None, f"{when}-{number}") for when in ("early", "late") for number in range(8)
+    }
+    assert reader.pages > before + 1
+    assert reader.ask().text.count("\n") == 1
 
 
 def test_records_of_one_key_are_never_torn_apart(http: Site, monkeypatch: pytest.MonkeyPatch) -> None:
