@@ -205,6 +205,14 @@ def test_an_order_that_is_not_exactly_understood_does_nothing(http: Site, body: 
     assert http.count() == 0
 
 
+def test_a_token_that_cannot_be_read_is_dead_already(http: Site) -> None:
+    """As for a client, and as by Python: 200, and nothing is stored."""
+    answer = order(http, token=http.issuer.mint("ann") + "=")
+
+    assert (answer.status, answer.json["status"]) == (200, "done")
+    assert http.count() == 0
+
+
 @pytest.mark.parametrize("path", [REVOKE, EXPLAIN])
 def test_only_a_json_object_is_read(http: Site, path: str) -> None:
     """No form, no list, no repeated member, nothing in the query."""
@@ -312,6 +320,17 @@ def test_health_tells_how_many_logouts_wait_in_the_journal(http: Site, tmp_path:
 
     assert (answer.status, answer.json["status"]) == (503, "away")
     assert answer.json["journal_waiting"] >= 1
+
+
+def test_health_says_that_the_journal_itself_cannot_be_read(http: Site, tmp_path: Path) -> None:
+    """Both are away: that is when somebody looks."""
+    with away_with_a_journal(http, tmp_path):
+        run_blocking(http.store.inner._outbox.rows.close())
+
+        answer = http.get(HEALTH, headers=KEY)
+
+    assert (answer.status, answer.json["journal_waiting"]) == (503, None)
+    assert answer.json["journal_because"]
 
 
 @pytest.fixture

@@ -7,15 +7,17 @@ tests, `run_blocking` runs the same coroutine without any event loop: with a blo
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future, wait
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from .errors import StoreError
 from .rules.revocation import Revocation
 from .stores import WRITE_DEADLINES, Changes, Count, Fact, Outcome, Store
 
 T = TypeVar("T")
+P = ParamSpec("P")
 _ANSWER_SECONDS = 0.02
 """So much later than the store itself, whose own message says more."""
 
@@ -35,6 +37,17 @@ def run_blocking(coroutine: Coroutine[Any, Any, T]) -> T:
         return finished.value  # type: ignore[no-any-return]  # it dealt with the error, as for a listener's
     coroutine.close()
     raise RuntimeError("the coroutine swallowed the error and suspended again")
+
+
+def blocking(
+    method: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[Any, P], T]:
+    """The same method for a class that has the async one as `inner`: done when it returns."""
+
+    def run(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return run_blocking(method(self.inner, *args, **kwargs))
+
+    return functools.update_wrapper(run, method)
 
 
 async def call_here(work: Callable[[], T]) -> T:

@@ -5,26 +5,23 @@ The methods are written once, as coroutines; the blocking class runs the same co
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Collection, Coroutine
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from collections.abc import Collection
+from typing import Any
 from urllib.parse import urlencode
 
-from .colour import fitting, run_blocking
-from .errors import ConfigurationError, Refused
+from .colour import blocking, fitting
+from .endpoints import routes
+from .endpoints.metadata import configuration
+from .errors import ConfigurationError
 from .events import Callback, LogoutEvent
 from .flows.introspection import explain, introspect
 from .flows.orders import Moment, named
 from .flows.sessions import Session
 from .opening import open_store
 from .parts import Parts
+from .rules.credentials import required_token
 from .rules.identity import Identity
-from .rules.revocation import (
-    Verdict,
-    everyone_key,
-    session_key,
-    user_key,
-)
+from .rules.revocation import Verdict, everyone_key, session_key, user_key
 from .settings import LogoutSettings
 
 
@@ -42,8 +39,7 @@ class Logout(Parts):
         A dead, expired or unreadable token is True, too. `token_type_hint` is accepted and not needed.
         `reason="refresh"`: a token that its refresh replaced; its session and what is open by it go on.
         """
-        _text(token)
-        await self.orders.end_token(token, reason=reason)
+        await self.orders.end_token(required_token(token), reason=reason)
         return True
 
     async def revoke_session(self, sid: str, *, issuer: str | None = None, reason: str | None = None) -> None:
@@ -80,8 +76,7 @@ class Logout(Parts):
         """
         if not self.identifier.policy.verifies_tokens:
             raise ConfigurationError("E401 introspect_token: needs LOGOUT_JWT_KEY or LOGOUT_JWKS_URL to verify tokens")
-        _text(token)
-        return await introspect(self.identifier, self.logouts, token)
+        return await introspect(self.identifier, self.logouts, required_token(token))
 
     async def is_revoked(self, token: str) -> bool:
         """Does any revocation refuse this token? Not knowing is StoreError, never False."""
@@ -89,8 +84,7 @@ class Logout(Parts):
 
     async def explain(self, token: str) -> Verdict:
         """What the guard says of this token, and which record says so."""
-        _text(token)
-        return await explain(self.identifier, self.logouts, token)
+        return await explain(self.identifier, self.logouts, required_token(token))
 
     # The names that GenAuth's SDK gives them (GA-11).
     revokeToken = revoke_token  # noqa: N815
@@ -146,6 +140,10 @@ class Logout(Parts):
         path = f"{self.settings.prefix}/logout?{urlencode({k: v for k, v in query.items() if v is not None})}"
         return (self.settings.public_url or "") + path
 
+    def metadata(self) -> dict[str, Any]:
+        """Which endpoints the middleware serves, and where, as `/.well-known/logout-configuration` tells it."""
+        return configuration(self.settings, routes(self.service, self.settings.prefix), self.settings.prefix)
+
     def on_event(self, callback: Callback) -> Callback:
         """Call this with every LogoutEvent; usable as a decorator. What it raises is logged, never passed on."""
         self.events.subscribe(callback)
@@ -185,19 +183,6 @@ class Logout(Parts):
         return await self.store.purge(at_most)
 
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-def _blocking(
-    method: Callable[Concatenate[Logout, P], Coroutine[Any, Any, T]],
-) -> Callable[Concatenate[BlockingLogout, P], T]:
-    def run(self: BlockingLogout, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return run_blocking(method(self.inner, *args, **kwargs))
-
-    return functools.update_wrapper(run, method)
-
-
 class BlockingLogout:
     """`Logout` for code without an event loop: the same methods, done when they return."""
 
@@ -206,27 +191,23 @@ class BlockingLogout:
         self.settings = self.inner.settings
         self.logout_url = self.inner.logout_url
         self.on_event = self.inner.on_event
+        self.metadata = self.inner.metadata
 
-    revoke_token = _blocking(Logout.revoke_token)
-    revoke_session = _blocking(Logout.revoke_session)
-    revoke_user = _blocking(Logout.revoke_user)
-    revoke_other_sessions = _blocking(Logout.revoke_other_sessions)
-    revoke_client = _blocking(Logout.revoke_client)
-    revoke_everyone = _blocking(Logout.revoke_everyone)
-    mark_login = _blocking(Logout.mark_login)
-    introspect_token = _blocking(Logout.introspect_token)
-    is_revoked = _blocking(Logout.is_revoked)
-    explain = _blocking(Logout.explain)
-    list_sessions = _blocking(Logout.list_sessions)
-    check = _blocking(Logout.check)
-    adopt_store = _blocking(Logout.adopt_store)
-    purge = _blocking(Logout.purge)
-    close = _blocking(Logout.close)
+    revoke_token = blocking(Logout.revoke_token)
+    revoke_session = blocking(Logout.revoke_session)
+    revoke_user = blocking(Logout.revoke_user)
+    revoke_other_sessions = blocking(Logout.revoke_other_sessions)
+    revoke_client = blocking(Logout.revoke_client)
+    revoke_everyone = blocking(Logout.revoke_everyone)
+    mark_login = blocking(Logout.mark_login)
+    introspect_token = blocking(Logout.introspect_token)
+    is_revoked = blocking(Logout.is_revoked)
+    explain = blocking(Logout.explain)
+    list_sessions = blocking(Logout.list_sessions)
+    check = blocking(Logout.check)
+    adopt_store = blocking(Logout.adopt_store)
+    purge = blocking(Logout.purge)
+    close = blocking(Logout.close)
     # The names that GenAuth's SDK gives them (GA-11).
     revokeToken = revoke_token  # noqa: N815
     introspectToken = introspect_token  # noqa: N815
-
-
-def _text(token: object) -> None:
-    if not isinstance(token, str) or not token:
-        raise Refused(400, "invalid_request", "token must be a text that is not empty")

@@ -113,9 +113,10 @@ class Parts:
         self.answers = Answers(self.identifier, self.guard, self.logouts, self.sessions, self.learned)
         self.service = Service(
             settings, self.store, self.identifier, self.logouts, self.events, clock,
-            Limiter(self.store, settings.rate_limit, clock), self.links, self.learned, self.registry, self.orders,
-            self.gate, self.providers, ProviderLogouts(self.logouts, self.registry, policy), self.chores.add,
-            advise=self.advise, pause=None if blocking else pause_in_loop,
+            Limiter(self.store, settings.rate_limit, clock), self.links, self.learned, self.registry, gate=self.gate,
+            providers=self.providers, provider_logouts=ProviderLogouts(self.logouts, self.registry, policy),
+            later=self.chores.add, orders=self.orders, advise=self.advise,
+            pause=None if blocking else pause_in_loop,
         )  # fmt: skip
         self._advise()
 

@@ -232,13 +232,18 @@ class LogoutSettings:
 
     def _group_contradictions(self, *, keyed: bool) -> Iterator[str]:
         """What groups of endpoints need, so that none of them answers what it cannot know."""
-        verifies = keyed or bool(self.cookie_secret) or bool(self.providers)
-        for group in sorted({"check", "oauth"} & self.groups):
-            if not verifies:
-                yield (
-                    f"E112 LOGOUT_ENDPOINTS: {group!r} says who is logged in, so it must verify credentials; set "
-                    "LOGOUT_JWT_KEY, LOGOUT_JWKS_URL, LOGOUT_COOKIE_SECRET or LOGOUT_OIDC_ISSUER"
-                )
+        keyed = keyed or bool(self.providers)
+        if "check" in self.groups and not keyed and not self.cookie_secret:
+            yield (
+                "E112 LOGOUT_ENDPOINTS: 'check' says who is logged in, so it must verify credentials; set "
+                "LOGOUT_JWT_KEY, LOGOUT_JWKS_URL, LOGOUT_COOKIE_SECRET or LOGOUT_OIDC_ISSUER"
+            )
+        if "oauth" in self.groups and not keyed:
+            # Without a key every token would be called inactive, silently.
+            yield (
+                "E112 LOGOUT_ENDPOINTS: 'oauth' says which tokens are alive, so it must verify them; set "
+                "LOGOUT_JWT_KEY, LOGOUT_JWKS_URL or LOGOUT_OIDC_ISSUER"
+            )
         if "oauth" in self.groups and not any(client.secret for client in self.clients.values()):
             yield 'E113 LOGOUT_CLIENTS: LOGOUT_ENDPOINTS=oauth serves clients; write {"id": {"secret": "…"}}'
         if "oidc" in self.groups and not any(each.client_id for each in self.providers.values()):

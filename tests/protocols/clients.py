@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote_plus
 
+from logout_middleware import StoreError
 from logout_middleware.colour import run_blocking
+from logout_middleware.stores import Store
 from logout_middleware.stores.journal import Journal
 from logout_middleware.testing import FlakyStore
 from tests.client import Site
@@ -34,10 +36,12 @@ def basic(name: str, secret: str, *, encoded: bool = True) -> dict[str, str]:
 @contextmanager
 def away_with_a_journal(http: Site, folder: Path) -> Iterator[None]:
     """The store is away, and a journal on this host takes what it cannot."""
+
+    def open_store() -> Store:
+        raise StoreError("the store is away")
+
     store = FlakyStore(http.store.inner)
-    journal = Journal(
-        store, folder / "journal.db", open_store=lambda: store, run_blocking=run_blocking, clock=http.clock
-    )
+    journal = Journal(store, folder / "journal.db", open_store=open_store, run_blocking=run_blocking, clock=http.clock)
     http.store.inner, store.broken = journal, True
     try:
         yield

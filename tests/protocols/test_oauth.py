@@ -218,7 +218,7 @@ def test_REV_4_two_authentications_at_once_are_refused(http: Site, path: str, mo
 
 @pytest.mark.parametrize("encoded", [True, False])
 @pytest.mark.parametrize(
-    "client", [("a:b", "x"), ("a+b", "100% +/=&é"), ("ab", "p:q"), ("a b", "%41"), ("a%20b", "%zz")]
+    "client", [("a:b", "x"), ("a+b", "100% +/=&é"), ("ab", "p:q"), ("a b", "%41"), ("a%20b", "%zz"), ("ab", "%ff%")]
 )
 def test_REV_4_ids_and_secrets_of_any_characters_work_in_either_spelling(
     build: BuildSite, client: tuple[str, str], encoded: bool
@@ -270,6 +270,8 @@ def test_REV_4_who_guesses_secrets_must_wait_and_others_need_not(http: Site) -> 
     assert guessed.header("retry-after") == str(int(FAILURE_SECONDS))
     assert elsewhere.json["active"] is True
     assert later.status == 200
+    (event,) = http.told("rate_limited")
+    assert "LOGOUT_TRUSTED_PROXIES" in (event.detail or "")
 
 
 def test_REV_4_a_right_secret_is_never_counted_as_a_guess(http: Site) -> None:
@@ -645,6 +647,18 @@ def test_INT_5_a_token_that_any_check_refuses_is_inactive(http: Site, way: str) 
     assert introspect(http, token) == {"active": False}
 
 
+def test_INT_5_a_record_that_does_not_refuse_is_no_proof_of_life(http: Site, tmp_path: Path) -> None:
+    """The journal alone knows an older cut-off of the user; what else the store knows, nobody can tell."""
+    token = http.issuer.mint("ann")
+
+    with away_with_a_journal(http, tmp_path):
+        http.call("revoke_user", "ann", before=http.clock() - 100)
+        answer = http.post(INTROSPECT, form={"token": token}, headers=basic(*SHOP))
+
+    assert error(answer) == (503, "temporarily_unavailable")
+    assert introspect(http, token)["active"] is True
+
+
 def test_INT_5_leeway_is_that_of_the_guard(build: BuildSite) -> None:
     """What the guard would pass is active."""
     http = build(jwt_leeway=30)
@@ -695,6 +709,21 @@ def test_the_endpoints_are_off_by_default(site: BuildSite, tmp_path: Path) -> No
     http = site()
 
     assert [http.post(path, form={"token": "x"}).status for path in (REVOKE, INTROSPECT)] == [404, 404]
+
+
+@pytest.mark.parametrize(
+    ("given", "mistake"),
+    [
+        ({"jwt_key": None, "jwt_algorithms": None}, "E112 LOGOUT_ENDPOINTS: 'oauth'"),
+        ({"clients": {"page": {}}}, "E113 LOGOUT_CLIENTS"),
+    ],
+)
+def test_the_endpoints_do_not_start_without_what_they_need(
+    build: BuildSite, given: dict[str, Any], mistake: str
+) -> None:
+    """A key that verifies tokens, though cookies could be, and a client that can say who it is."""
+    with pytest.raises(ConfigurationError, match=mistake):
+        build(**given)
 
 
 def test_a_hashed_secret_is_compared_by_its_digest_alone() -> None:

@@ -58,10 +58,7 @@ async def _answered(work: Work, service: Service, request: Request) -> Response:
 async def _demand_key(service: Service, request: Request) -> None:
     """`Refused` unless the request carries an admin key; who guesses must wait."""
     service.demand_https(request)
-    wait = service.wrong_admin_keys.wait(request.client)
-    if wait:
-        text = "too many wrong keys from this address; try again later"
-        raise Refused(429, "rate_limited", text, (("Retry-After", str(wait)),))
+    await service.demand_patience(request, service.wrong_admin_keys, "keys")
     given = _bearer(request.header_lines("authorization"))
     if given is not None and _is_key(given, service.settings.admin_key):
         return

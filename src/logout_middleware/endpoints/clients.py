@@ -25,12 +25,7 @@ _NOBODY = Client()
 async def authenticated(service: Service, request: Request, form: Mapping[str, str] | None = None) -> str:
     """The id of the client that this request proves to be from; `Refused` 400, 401 or 429 if there is none."""
     service.demand_https(request)
-    wait = service.wrong_secrets.wait(request.client)
-    if wait:
-        raise Refused(
-            429, "rate_limited", "too many wrong secrets from this address; try again later",
-            (("Retry-After", str(wait)),),
-        )  # fmt: skip
+    await service.demand_patience(request, service.wrong_secrets, "secrets")
     readings = _readings(request.header_lines("authorization"), form or {})
     proven = {name for name, secret in readings if _is_client(service.settings.clients, name, secret)}
     if len(proven) == 1:

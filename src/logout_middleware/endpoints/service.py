@@ -80,11 +80,11 @@ class Service:
     links: Links
     learned: LearnedCookies
     sessions: Sessions
-    orders: Orders
     gate: Guard
     providers: Mapping[str, KnownProvider]
     provider_logouts: ProviderLogouts
     later: Callable[[Callable[[Any], Awaitable[object]]], bool]
+    orders: Orders
     entropy: Callable[[], str] = field(default=lambda: token_urlsafe(24))
     advise: Callable[[str, str], None] = field(default=lambda topic, text: None)
     pause: Callable[[float], Awaitable[None]] | None = None
@@ -163,6 +163,16 @@ class Service:
                 kind, outcome, self.clock(), client_address=caller.address, user_agent=caller.user_agent, detail=detail
             )
         )
+
+    async def demand_patience(self, request: Request, failures: Failures, what: str) -> None:
+        """`Refused` 429 for an address that sent too many wrong secrets of this kind."""
+        wait = failures.wait(request.client)
+        if wait:
+            # Behind a proxy that is not in TRUSTED_PROXIES everybody has its address, and waits together.
+            detail = f"wrong {what} from {request.client}; if that is your proxy, set LOGOUT_TRUSTED_PROXIES"
+            await self.audit(request, kind="rate_limited", detail=detail)
+            text = f"too many wrong {what} from this address; try again later"
+            raise Refused(429, "rate_limited", text, (("Retry-After", str(wait)),))
 
     async def deletions(self, cookies: tuple[GuardedCookie, ...], request: Request) -> list[tuple[str, str]]:
         """Set-Cookie fields that delete these, as the application sets them, and Clear-Site-Data where configured."""

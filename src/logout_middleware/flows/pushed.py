@@ -61,7 +61,7 @@ class Message:
 async def known(logouts: Logouts, message: Message, target: Target | None) -> Sequence[Revocation]:
     """The records of this message and of its effect; none if it was not dealt with yet, or that cannot be known.
 
-    Not knowing does no harm: the effect of a message is the same twice.
+    Not knowing does no harm: twice, the effect of an event is the same, and that of a call is one more logout.
     """
     keys = (target.key, *target.pairs) if target is not None else ()
     try:
