@@ -308,6 +308,14 @@ def test_GTR_5_the_same_name_at_another_issuer_is_somebody_else(http: Site, idp:
     assert is_alive(http, spared)
 
 
+def test_GTR_6_the_metadata_names_the_endpoint(http: Site) -> None:
+    """An identity provider finds it by itself."""
+    members = http.get("/.well-known/logout-configuration").json
+
+    assert members["global_token_revocation_endpoint"] == ORIGIN + PATH
+    assert Caller(http).end(iss_sub()).status == 204
+
+
 def test_GTR_7_nobody_learns_who_is_known(http: Site, idp: Caller) -> None:
     """A user who was never here gets the same answer, and a cut-off: a login under way is hit, too."""
     http.get("/me", token=idp.user_token("ann"))

@@ -138,6 +138,7 @@ def test_POLL_1_an_event_that_is_not_sound_is_reported_and_the_others_count(http
     stream.events = {
         "bad": idp.event(opaque("s1"), exp=1), "odd": 7, "garbage": "x.y.z",
         "other": Transmitter(http, OTHER).event(opaque("s1")), "good": idp.event(opaque("s1")),
+        "in another's name": idp.event(opaque("s1"), iss=OTHER),
     }  # fmt: skip
 
     poll(http)
@@ -146,9 +147,10 @@ def test_POLL_1_an_event_that_is_not_sound_is_reported_and_the_others_count(http
     assert stream.events == {}
     assert {name: why["err"] for name, why in stream.errors.items()} == {
         "bad": "invalid_request", "odd": "invalid_request", "garbage": "invalid_request", "other": "invalid_key",
+        "in another's name": "invalid_issuer",
     }  # fmt: skip
     assert all(set(why) == {"err", "description"} for why in stream.errors.values())
-    assert len(http.told("push_refused")) == 3
+    assert len(http.told("push_refused")) == 4
 
 
 def test_POLL_1_what_is_not_durable_is_not_acknowledged(
@@ -245,6 +247,17 @@ def test_POLL_1_a_transmitter_that_never_ends_does_not_hold_the_thread(http: Sit
 
     assert len(stream.asked) == polling._MOST_ROUNDS
     assert len(http.told("logout")) == 1
+
+
+def test_POLL_1_a_closed_poller_asks_nothing_more(http: Site, stream: Stream) -> None:
+    """The process ends, and the transmitter keeps what it has."""
+    poller = inner_of(http).poller
+    assert poller is not None
+    assert poller.ending.is_set()
+
+    poller.poll(poller._open().service)
+
+    assert stream.asked == []
 
 
 def test_POLL_1_of_many_processes_one_asks_at_a_time(site: BuildSite, stream: Stream) -> None:

@@ -494,6 +494,17 @@ def test_CAEP_1_a_session_that_is_known_to_be_the_users_ends_with_all_that_is_bo
     assert len(http.told("logout")) == 1
 
 
+def test_CAEP_1_without_a_registry_what_is_bound_to_the_session_is_taken_for_its_users(site: BuildSite) -> None:
+    """Nobody remembers whose it is, and the transmitter should know; nothing of that login is left behind."""
+    http = site(endpoints="logout,push", issuers=issuers(), oidc_issuer=ISS, oidc_client_id=CLIENT_ID)
+    device = http.login("ann")
+    subject = {"format": "complex", "user": iss_sub(), "session": opaque(device.sid or "")}
+
+    assert Transmitter(http).tell(subject).status == 202
+
+    assert http.alive(device) == set()
+
+
 @pytest.mark.parametrize(
     ("subject", "is_hit"),
     [
