@@ -33,7 +33,7 @@ from logout_middleware.asgi import LogoutMiddleware as AsgiMiddleware
 from logout_middleware.cli.commands import root
 from logout_middleware.wsgi import LogoutMiddleware as WsgiMiddleware
 
-from .client import OWN_LINK, OWN_PAGE, Answer, AsgiClient, Sender, WsgiClient
+from .client import OWN_LINK, OWN_PAGE, Answer, AsgiClient, Sender, Site, WsgiClient
 from .test_stable_session import by_django, by_flask, by_starlette
 
 KEY, STRANGERS_KEY = "the key that signs the tokens of the matrix", "the key of another issuer, which nobody gave us"
@@ -568,3 +568,13 @@ def test_the_matrix_has_no_holes() -> None:
     assert by_backend == {each.name: 220 if "shared" in each.has else 188 for each in BACKENDS}
     assert {door for door, _ in tried} == {door.name for door in DOORS}
     assert {kind for _, kind in tried} == {kind.name for kind in KINDS}
+
+
+def test_a_token_that_never_ends_can_be_logged_out(http: Site) -> None:
+    """Signed by us, with an id, and with neither `exp` nor `iat`: its record is kept for ever."""
+    token = http.issuer.mint("ann", iat=None, exp=None)
+
+    answer = http.post("/auth/logout", token=token)
+
+    assert (answer.status, answer.json["revoked"]["tokens"]) == (200, 1)
+    assert http.call("is_revoked", token)

@@ -44,7 +44,7 @@ from .rules.credentials import read_query, read_subprotocols, without_cookies
 from .rules.http import Request, Response
 from .rules.identity import Identity
 from .settings import LogoutSettings
-from .sharing import Shell, for_middleware
+from .sharing import Shell, for_middleware, waking
 from .values import TokenPath
 
 # As frameworks write them; ASGI asks for lower case.
@@ -367,7 +367,7 @@ class LogoutEndpoints:
 
     def __init__(self, logout: Logout | None = None, *, settings: LogoutSettings | None = None, **given: Any) -> None:
         self.logout = for_middleware(logout, settings, blocking=False, given=given)
-        self._routes = routes(self.logout.service, "")
+        self._routes = waking(routes(self.logout.service, ""), self.logout)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request below the mount; other paths are 404."""

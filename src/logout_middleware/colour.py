@@ -70,6 +70,11 @@ async def wait_in_loop(future: Future[None], seconds: float) -> None:
     await asyncio.wait([asyncio.wrap_future(future)], timeout=seconds)
 
 
+async def pause_in_loop(seconds: float) -> None:
+    """Let time pass, while the event loop goes on."""
+    await asyncio.sleep(seconds)
+
+
 async def finish(coroutine: Coroutine[Any, Any, T]) -> T:
     """Await a coroutine that goes on to its end even if the caller is cancelled.
 

@@ -49,6 +49,11 @@ class Issuer:
     post_logout_redirect_uri: str | None = None
     stream: Stream | None = None
 
+    @property
+    def addressees(self) -> tuple[str, ...]:
+        """Whom what it sends to us is for: the `aud` of its security events."""
+        return (*self.audience, *([self.client_id] if self.client_id else []))
+
 
 def issuer_name(value: Any) -> str:
     """An `iss`: an address without query or fragment (OpenID Connect Core 2), compared byte for byte."""

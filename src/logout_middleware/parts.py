@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .chores import Chores
-from .colour import fitting, wait_here, wait_in_loop
+from .colour import fitting, pause_in_loop, wait_here, wait_in_loop
 from .endpoints.limits import Limiter
 from .endpoints.links import Links
 from .endpoints.service import Service
@@ -29,7 +29,8 @@ from .flows.stable_session import StableSessions
 from .issuers import Issuer
 from .keys import StaticKeys
 from .opening import Clock, Stack, look_at, open_stack
-from .providers import FRESH_SECONDS, KeysByIssuer, Provider
+from .polling import Poller
+from .providers import FRESH_SECONDS, KeysByIssuer, Provider, Wait
 from .rules.identity import IdentityPolicy
 from .rules.jose import JwtPolicy
 from .settings import LogoutSettings
@@ -87,6 +88,8 @@ class Parts:
         self.store: Store = fitting(stack.store, blocking=blocking)
         self.live = Live()
         self.watcher = Watcher(self.live, stack.watch, shared=stack.store)
+        polled = [each for each in settings.providers.values() if each.stream is not None and each.stream.poll_url]
+        self.poller = Poller(polled, self._twin(stack)) if polled else None
         policy = _identity_policy(settings)
         self._own_keys, self.providers = self._key_sources(settings, like)
         own = self._own_keys
@@ -115,6 +118,7 @@ class Parts:
             Limiter(self.store, settings.rate_limit, clock), self.links, self.learned, self.registry, gate=self.gate,
             providers=self.providers, provider_logouts=ProviderLogouts(self.logouts, self.registry, policy),
             later=self.chores.add, orders=self.orders, advise=self.advise,
+            pause=None if blocking else pause_in_loop,
         )  # fmt: skip
         self._advise()
 
@@ -124,6 +128,7 @@ class Parts:
         def build() -> Parts:
             store = stack.watch()
             twin = Parts(self.settings, store=store, clock=self.clock, blocking=True, like=self)
+            twin.service.streams = self.service.streams
             twin._owns_store = store is not stack.store
             return twin
 
@@ -147,8 +152,15 @@ class Parts:
         if settings.jwt_key:
             own = StaticKeys(settings.jwt_key, settings.jwt_algorithms)
         elif settings.jwks_url is not None:
-            own = provider(Issuer("LOGOUT_JWKS_URL", jwks_url=settings.jwks_url, algorithms=settings.jwt_algorithms))
-        return own, {name: provider(each) for name, each in settings.providers.items()}
+            issuer = Issuer("LOGOUT_JWKS_URL", jwks_url=settings.jwks_url, algorithms=settings.jwt_algorithms)
+            own = self._provider(issuer, wait)
+        return own, {name: self._provider(each, wait) for name, each in settings.providers.items()}
+
+    def _provider(self, issuer: Issuer, wait: Wait) -> Provider:
+        return Provider(
+            issuer, wait=wait, private=self.settings.private_addresses, wait_seconds=self.settings.store_deadline,
+            on_change=self._forget_identities,
+        )  # fmt: skip
 
     def _sessions(self, settings: LogoutSettings) -> Sessions:
         # Observing ends nothing, so no time runs out either.
@@ -201,6 +213,8 @@ class Parts:
         """Give back the store's files and connections, if this object opened them."""
         self.closed = True
         self.watcher.stop()
+        if self.poller is not None:
+            self.poller.stop()
         self.chores.stop()
         if self._owns_store:
             await self.store.close()
@@ -213,7 +227,7 @@ def _identity_policy(settings: LogoutSettings) -> IdentityPolicy:
         trusted=bool(settings.jwt_key) or settings.jwks_url is not None,
         others=others,
         own_issuers=settings.own_issuers,
-        pairs="oidc" in settings.groups,
+        pairs=bool(settings.groups & {"oidc", "push"}),
         user_claims=settings.user_claim,
         session_claims=settings.session_claim,
         cookie_secrets=settings.cookie_secret,

@@ -28,7 +28,7 @@ from .rules.credentials import without_cookies
 from .rules.http import MAX_BODY, Request, Response
 from .rules.identity import Identity
 from .settings import LogoutSettings
-from .sharing import Shell, for_middleware
+from .sharing import Shell, for_middleware, waking
 from .stores.memory import MemoryStore
 from .values import TokenPath
 from .wsgi_live import StreamedBody
@@ -258,7 +258,7 @@ class LogoutEndpoints:
         self, logout: BlockingLogout | None = None, *, settings: LogoutSettings | None = None, **given: Any
     ) -> None:
         self.logout = for_middleware(logout, settings, blocking=True, given=given)
-        self._routes = routes(self.logout.service, "")
+        self._routes = waking(routes(self.logout.service, ""), self.logout)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request below the mount; other paths are 404."""

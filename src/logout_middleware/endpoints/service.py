@@ -23,6 +23,7 @@ from ..rules.credentials import Ambiguous, Credential
 from ..rules.http import Request, Response, json_response
 from ..rules.identity import Identity
 from ..rules.revocation import Revocation
+from ..rules.security_event import StreamHealth
 from ..settings import LogoutSettings
 from ..stores import Store
 from .limits import Failures, Limiter
@@ -95,6 +96,10 @@ class Service:
     orders: Orders
     entropy: Callable[[], str] = field(default=lambda: token_urlsafe(24))
     advise: Callable[[str, str], None] = field(default=lambda topic, text: None)
+    pause: Callable[[float], Awaitable[None]] | None = None
+    """Lets so many seconds pass without holding up anybody; None where that would hold a thread (WSGI)."""
+    streams: dict[str, StreamHealth] = field(default_factory=dict)
+    """What was last heard of each issuer's stream of security events."""
     wrong_secrets: Failures = field(init=False)
     wrong_admin_keys: Failures = field(init=False)
 
