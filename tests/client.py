@@ -204,7 +204,7 @@ class Site(Sender):
         self.logout.on_event(self.events.append)
 
     def close(self) -> None:
-        """Give back the store and the event loop."""
+        """Give back the store, the threads and the event loop."""
         getattr(self.logout, "inner", self.logout).chores.stop()
         run_blocking(self.store.close())
         super().close()

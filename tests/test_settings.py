@@ -190,6 +190,7 @@ def test_all_mistakes_are_told_at_once() -> None:
         ({"OIDC_ISSUER": "https://i.example"}, "E114 LOGOUT_OIDC_CLIENT_ID: required with LOGOUT_OIDC_ISSUER"),
         ({"OIDC_ISSUER": "http://i.example", "OIDC_CLIENT_ID": "app"}, "E118 issuer 'http://i.example': is not https"),
         ({"ENDPOINTS": "oauth", "JWT_KEY": "k" * 32, "JWT_ALGORITHMS": "HS256"}, "E113 LOGOUT_CLIENTS: "),
+        ({"ENDPOINTS": "push"}, "E119 LOGOUT_ENDPOINTS: 'push' has nobody to hear from and nobody to tell"),
         ({"ENDPOINTS": "admin"}, "E116 LOGOUT_ADMIN_KEY: LOGOUT_ENDPOINTS=admin needs it"),
     ],
 )

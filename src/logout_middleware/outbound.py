@@ -133,11 +133,15 @@ def _public_addresses(url: str) -> list[str]:
         raise Unreachable(f"{_shown(url)} has no address ({type(error).__name__})") from error
     addresses = [str(each[4][0]) for each in found]
     for address in addresses:
-        if not ipaddress.ip_address(address.partition("%")[0]).is_global:
+        if not _is_public(address):
             raise Unreachable(
                 f"{_shown(url)} is not asked: it is not on the public internet; LOGOUT_PRIVATE_ADDRESSES=true allows it"
             )
     return list(dict.fromkeys(addresses))[:_MOST_ADDRESSES]
+
+
+def _is_public(address: str) -> bool:
+    return ipaddress.ip_address(address.partition("%")[0]).is_global
 
 
 def _shown(url: str) -> str:

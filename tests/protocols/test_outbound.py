@@ -1,0 +1,132 @@
+"""Requests to a provider over TLS: the address that was looked at is asked, in the name of the provider."""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+
+from logout_middleware import outbound
+from logout_middleware.outbound import Unreachable
+
+from .op import rsa_key
+
+NAME = "op.example.com"
+
+
+def certificate(folder: Path) -> tuple[Path, Path]:
+    """A key, and a certificate of this name that signed itself."""
+    key, name = rsa_key("tls"), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, NAME)])
+    now = dt.datetime.now(dt.UTC)
+    made = (
+        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+        .serial_number(x509.random_serial_number()).not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(NAME)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )  # fmt: skip
+    paths = folder / "key.pem", folder / "cert.pem"
+    paths[0].write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    paths[1].write_bytes(made.public_bytes(Encoding.PEM))
+    return paths
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadingHTTPServer]:
+    """An https server that says under which name it was asked."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = b'{"host": "%s"}' % self.headers["host"].encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    class Server(ThreadingHTTPServer):
+        daemon_threads, block_on_close = True, False
+
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            """Whoever hung up had a reason."""
+
+    key, cert = certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+    served = Server(("127.0.0.1", 0), Handler)
+    served.socket = context.wrap_socket(served.socket, server_side=True, do_handshake_on_connect=False)
+    threading.Thread(target=served.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    monkeypatch.setenv("SSL_CERT_FILE", str(cert))
+    monkeypatch.setattr(outbound, "_is_public", lambda address: ipaddress.ip_address(address).version == 4)
+    yield served
+    served.shutdown()
+    served.server_close()
+
+
+def resolve(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> list[str]:
+    """Let every name have these addresses; gives the names that were asked for."""
+    asked: list[str] = []
+    genuine = socket.getaddrinfo
+
+    def answer(host: Any, port: Any, *given: Any, **more: Any) -> Any:
+        if host in addresses:
+            return genuine(host, port, *given, **more)
+        asked.append(host)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (each, port)) for each in addresses]
+
+    monkeypatch.setattr("socket.getaddrinfo", answer)
+    return asked
+
+
+def test_the_address_that_was_looked_at_is_asked_under_its_name(
+    server: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One look at the name, and the certificate, the Host and the SNI are of the name."""
+    asked = resolve(monkeypatch, "127.0.0.1")
+
+    answer = outbound.fetch(f"https://{NAME}:{server.server_port}/jwks")
+
+    assert answer.json() == {"host": f"{NAME}:{server.server_port}"}
+    assert asked == [NAME]
+
+
+def test_a_certificate_of_another_name_is_refused(server: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever answers at the address must be who was meant."""
+    resolve(monkeypatch, "127.0.0.1")
+
+    with pytest.raises(Unreachable, match="cannot be reached"):
+        outbound.fetch(f"https://other.example.com:{server.server_port}/jwks")
+
+
+def test_the_next_address_is_tried_where_one_takes_no_connection(
+    server: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A provider may have several, and not all of them be there."""
+    resolve(monkeypatch, "127.0.0.2", "127.0.0.1")
+
+    assert outbound.fetch(f"https://{NAME}:{server.server_port}/jwks").status == 200
+
+
+def test_an_address_that_is_not_public_is_not_asked(
+    server: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever in the list it is."""
+    resolve(monkeypatch, "127.0.0.1", "::1")
+
+    with pytest.raises(Unreachable, match="not on the public internet"):
+        outbound.fetch(f"https://{NAME}:{server.server_port}/jwks")
