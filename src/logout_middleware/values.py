@@ -301,20 +301,26 @@ def site_data(value: Any) -> tuple[str, ...]:
     return found
 
 
-def clients(value: Any) -> Mapping[str, Client]:
-    """JSON of clients; the secrets are never shown in a message.
-
-    A secret may be written as `sha256:` and the 64 hex digits of its SHA-256, so that who reads the setting cannot use
-    it. That is for random secrets of 32 bytes and more: shorter ones are found from their digest by trying.
-    """
+def json_object(value: Any, *, like: str) -> Mapping[str, Any]:
+    """The members of a JSON object; none of them is shown in a message."""
     if isinstance(value, str):
         try:
             value = json.loads(value)
         except ValueError:
             raise ValueError("is not JSON") from None
     if not isinstance(value, dict):
-        raise ValueError('is not a JSON object; write {"id": {"secret": "…", "redirect_uris": ["…"]}}')
-    return {str(name): _client(str(name), each) for name, each in value.items()}
+        raise ValueError(f"is not a JSON object; write {like}")
+    return value
+
+
+def clients(value: Any) -> Mapping[str, Client]:
+    """JSON of clients; the secrets are never shown in a message.
+
+    A secret may be written as `sha256:` and the 64 hex digits of its SHA-256, so that who reads the setting cannot use
+    it. That is for random secrets of 32 bytes and more: shorter ones are found from their digest by trying.
+    """
+    found = json_object(value, like='{"id": {"secret": "…", "redirect_uris": ["…"]}}')
+    return {str(name): _client(str(name), each) for name, each in found.items()}
 
 
 def _client(name: str, value: Any) -> Client:
