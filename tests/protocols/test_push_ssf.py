@@ -351,7 +351,7 @@ def test_SET_10_an_event_is_remembered_together_with_its_effect_and_behind_it(
     monkeypatch.setattr(type(http.store), "add", add)
     idp.tell(subject)
 
-    assert [each for each in added if "set-jti" in each] == [["session-revoked", "set-jti"]]
+    assert [each for each in added if "burnt" in each] == [["session-revoked", "burnt"]]
 
 
 def test_SET_10_an_alert_is_told_once(http: Site, idp: Transmitter) -> None:

@@ -48,9 +48,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import Refused, StoreError
+from ..flows.pushed import BURNT
 from ..rules.http import NO_STORE, Request, Response
 from ..rules.revocation import Revocation
-from ..rules.security_event import BURNT
 from ..stores import Changes, FeedGap, cursors
 from .clients import authenticated
 from .service import Service, failure, refusal_of

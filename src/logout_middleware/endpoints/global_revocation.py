@@ -29,7 +29,7 @@ from .ssf import target_of
 TYPE = "global-token-revocation+jwt"
 REASON = "global_token_revocation"
 _UNTYPED = frozenset({"jwt", "application/jwt"})
-_BURNT = "gtr-jti"
+_KIND = "gtr-jti"
 _KEY_SECONDS = 1.5
 _LONGEST_SECONDS = 3600.0
 """A JWT that lives longer than this was not made for one request."""
@@ -73,7 +73,7 @@ async def _revoke(service: Service, bearers: Bearers, request: Request) -> Outco
     allowance = await bearers.limiter.count("issuer", f"gtr {sender}")
     if allowance is not None and allowance.exceeded:
         raise Refused(429, "rate_limited", "too many requests of this issuer", allowance.headers())
-    message = Message(_BURNT, sender, claims["jti"], REASON, f"issuer: {sender}")
+    message = Message(_KIND, sender, claims["jti"], REASON, f"issuer: {sender}", claims["exp"])
     if await pushed.known(service.logouts, message, None):
         raise _unproven("its jti was used before")
     target = _whom(service, await _subject(request), sender)

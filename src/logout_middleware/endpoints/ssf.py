@@ -94,7 +94,7 @@ async def take(service: Service, text: str, provider: KnownProvider, *, caller: 
     """
     event = await _verified(service, text, provider)
     target, why = _target(service, event)
-    message = Message(security_event.BURNT, event.issuer, event.token_id, event.name, event.told)
+    message = Message("set-jti", event.issuer, event.token_id, event.name, event.told)
     found = await pushed.known(service.logouts, message, target)
     if found:
         return await service.logouts.confirm(found)

@@ -13,9 +13,6 @@ from typing import Any
 from . import jose
 
 TYPES = frozenset({"secevent+jwt", "application/secevent+jwt"})
-BURNT = "set-jti"
-"""The reason in the record by which a token that was acted on is known again; it revokes nothing."""
-
 _CAEP = "https://schemas.openid.net/secevent/caep/event-type/"
 _RISC = "https://schemas.openid.net/secevent/risc/event-type/"
 _SSF = "https://schemas.openid.net/secevent/ssf/event-type/"
