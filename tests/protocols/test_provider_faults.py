@@ -551,8 +551,9 @@ def test_a_refresh_token_of_the_provider_is_revoked_there_too(build: Callable[..
     assert op_server.revoked_by == [f"{CLIENT}:s%3Ae%20cret"]
 
 
-def settled(rp: Site, op: OpServer, clock: MovableClock | None = None) -> list[str]:
+def settled(rp: Site, op: OpServer) -> list[str]:
     """What the provider was asked to revoke, when nothing of it is under way any more."""
+    assert inner(rp).chores.tried()
     provider_of(rp, op).fetched()
     inner(rp).chores.try_now()
     assert inner(rp).chores.tried()
@@ -567,6 +568,30 @@ def test_what_is_not_the_providers_is_not_sent_to_it(build: Callable[..., Site],
     rp.post("/auth/logout", cookie=alice.cookie, token=alice.access, json={"refresh_token": alice.refresh})
 
     assert settled(rp, op_server) == []
+
+
+@pytest.mark.parametrize("door", ["POST", "GET"])
+def test_ending_the_others_leaves_this_login_alone_at_the_provider_too(
+    build: Callable[..., Site], op_server: OpServer, door: str
+) -> None:
+    """Neither is its refresh token revoked there, nor the browser sent away to log out."""
+    rp = build(oidc_client_secret="secret", scope="others")
+    alice, other = rp.login("alice"), rp.login("alice")
+    assert rp.alive(alice) == rp.alive(other) == ALL
+    rp.clock.move(1.0)
+
+    if door == "POST":
+        answer = rp.post(
+            "/auth/logout", cookie=alice.cookie, json={"refresh_token": "opaque-refresh-token"}, headers=OWN_PAGE
+        )
+        assert (answer.status, answer.json["redirect_to"]) == (200, "/login")
+    else:
+        answer = rp.get("/auth/logout", cookie=alice.cookie, headers=OWN_LINK)
+        assert (answer.status, answer.header("location")) == (303, "/login")
+
+    assert settled(rp, op_server) == []
+    assert rp.alive(alice) == ALL
+    assert rp.alive(other) == set()
 
 
 def test_a_token_of_the_provider_waits_until_it_can_be_revoked(
