@@ -5,6 +5,7 @@ What one issuer orders concerns only what it issued: all keys are made with its 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..errors import StoreError
@@ -12,7 +13,7 @@ from ..events import LogoutEvent
 from ..rules.identity import IdentityPolicy
 from ..rules.logout_token import LogoutToken
 from ..rules.revocation import FOREVER, Revocation, forgettable_after, key_of, pair_key, session_key, user_key
-from ..stores import Outcome
+from ..stores import Outcome, PartlyKnown
 from .logout import Caller, Logouts, worse
 from .sessions import REGISTERED, Sessions
 
@@ -34,26 +35,44 @@ class ProviderLogouts:
         that was done is only confirmed: it never reaches what began later.
         """
         now, realm = self.logouts.clock(), self.policy.realm(order.issuer)
-        key = session_key(order.session_id, realm) if order.session_id is not None else None
         burnt = key_of("logout-jti", order.issuer, order.token_id)
-        if await self.logouts.store.find([burnt]):
-            keys = [each.key for each in self._records(order, now, ours=True)]
-            return await self.logouts.confirm(await self.logouts.store.find([burnt, *keys]))
-        is_ours = key is not None and await self._is_of(key, order, realm)
+        found, away = await self._found([burnt, *(each.key for each in self._records(order, now, ours=True))])
+        if any(each.key == burnt for each in found):
+            return await self.logouts.confirm(found)
+        key, is_ours = session_key(order.session_id, realm) if order.session_id is not None else None, False
+        try:
+            is_ours = key is not None and await self._is_of(key, order, realm)
+        except StoreError as error:
+            away = error
+        done = await self._end(order, key, now, ours=is_ours, caller=caller)
+        if away is not None and done is Outcome.DONE:
+            # The store is there after all, so nothing may be left out because it could not be asked.
+            raise away
+        ends = forgettable_after(order.expires_at + self.logouts.leeway)
+        return worse(done, await self.logouts.store.add([Revocation(burnt, FOREVER, ends, "jti")]))
+
+    async def _found(self, keys: Sequence[bytes]) -> tuple[Sequence[Revocation], StoreError | None]:
+        """What is known of these, and why that may not be all: a journal takes orders while the store is away."""
+        try:
+            return await self.logouts.store.find(keys), None
+        except PartlyKnown as error:
+            return error.known, error
+        except StoreError as error:
+            return (), error
+
+    async def _end(self, order: LogoutToken, key: bytes | None, now: float, *, ours: bool, caller: Caller) -> Outcome:
         event = LogoutEvent(
             kind="logout", outcome="done", time=now, user=order.user_id, session=order.session_id,
             scope="session" if key is not None else "user", reason=BACKCHANNEL, client_address=caller.address,
             user_agent=caller.user_agent,
         )  # fmt: skip
-        records = self._records(order, now, ours=is_ours)
-        told: dict[bytes, str | None] = {key: order.session_id} if key is not None and is_ours else {}
+        records = self._records(order, now, ours=ours)
+        told: dict[bytes, str | None] = {key: order.session_id} if key is not None and ours else {}
         if key is None:
-            told = await self._sessions_of(order, realm, records[0])
+            told = await self._sessions_of(order, self.policy.realm(order.issuer), records[0])
         # Where no registry says whose a session is, what is bound to it is taken for its user's.
-        roots = [key] if key is not None and (is_ours or not self.sessions.enabled) else []
-        done = await self.logouts.end(records, roots=roots, event=event, sessions=told)
-        ends = forgettable_after(order.expires_at + self.logouts.leeway)
-        return worse(done.outcome, await self.logouts.store.add([Revocation(burnt, FOREVER, ends, "jti")]))
+        roots = [key] if key is not None and (ours or not self.sessions.enabled) else []
+        return (await self.logouts.end(records, roots=roots, event=event, sessions=told)).outcome
 
     def _records(self, order: LogoutToken, now: float, *, ours: bool) -> list[Revocation]:
         """What the order revokes. The same order makes the same records."""
