@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
@@ -83,3 +84,15 @@ def test_a_store_that_is_back_in_the_middle_is_no_half_success(
     assert order(rp, token).status == 200
     assert rp.alive(alice) == set()
     assert rp.me(token=bound) is None
+
+
+def test_a_front_channel_logout_is_taken_by_the_journal_too(rp: Site, op: Op, journal: Journal) -> None:
+    """The frame need not be loaded again."""
+    alice = rp.login("alice")
+    rp.store.broken = True
+
+    answer = rp.get(f"/auth/frontchannel-logout?{urlencode({'iss': op.issuer, 'sid': alice.sid})}")
+
+    rp.store.broken = False
+    assert answer.status == 200
+    assert rp.alive(alice) == set()

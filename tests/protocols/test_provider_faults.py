@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import os
 import random
 import socket
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
@@ -629,3 +631,43 @@ def test_a_slow_provider_holds_up_no_logout_of_a_user(rp: Site, op_server: OpSer
 
     assert (answer.status, answer.header("location")) == (303, "/login")
     assert rp.me(cookie=alice.cookie) is None
+
+
+def test_what_cannot_be_kept_is_told_so(rp: Site, op_server: OpServer) -> None:
+    """A process that is ending keeps nothing, and does not say that it does; the provider may repeat itself."""
+    alice = rp.login("alice")
+    inner(rp).chores.stop()
+    op_server.status = 500
+
+    answer = order(rp, op_server.logout_token("alice", alice.sid))
+
+    assert fault(answer) == "temporarily_unavailable"
+    assert "kept" not in answer.json["error_description"]
+    assert [event.outcome for event in rp.told("backchannel_failed")] == ["failed"]
+    assert rp.alive(alice) == ALL
+
+
+def test_a_forked_process_fetches_for_itself(rp: Site, op_server: OpServer) -> None:
+    """The fetch that was under way belongs to its parent, and so does the lock that its parent holds."""
+    provider = provider_of(rp, op_server)
+    reading, writing = os.pipe()
+    with hanging(op_server):
+        assert provider._refresh() is not None
+        assert op_server.called.wait(10.0)
+        asked = op_server.asked[DISCOVERY]
+        with provider._published.lock, warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of what this test is about
+            child = os.fork()
+            if child == 0:
+                provider._clock = lambda: 4e9
+                os.write(writing, b"fetching" if provider._refresh() is not None else b"waiting")
+                provider.fetched(30.0)
+                os.write(writing, b", has keys" if provider._published.keys else b", has none")
+                os._exit(0)
+        assert os.read(reading, 100) == b"fetching"
+    os.waitpid(child, 0)
+
+    assert os.read(reading, 100) == b", has keys"
+    assert op_server.asked[DISCOVERY] == asked + 1
+    os.close(reading)
+    os.close(writing)

@@ -115,5 +115,8 @@ class ProviderLogouts:
         return key
 
     async def is_known(self, issuer: str, session_id: str) -> bool:
-        """Was this session ever seen here?"""
-        return bool(await self.sessions.about([session_key(session_id, self.policy.realm(issuer))]))
+        """Was this session ever seen here, as far as anybody knows now?"""
+        try:
+            return bool(await self.sessions.about([session_key(session_id, self.policy.realm(issuer))]))
+        except StoreError:
+            return False
