@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 import random
@@ -131,8 +132,6 @@ def test_others_are_served_while_one_waits_for_keys(rp: Site, op_server: OpServe
 
 def _both(rp: Site, op: OpServer, alice: Device) -> tuple[str, str]:
     """The same under one event loop: the second request is answered before the provider lets the first one go."""
-    import asyncio
-
     import httpx2
 
     client: Any = rp.client
@@ -521,8 +520,6 @@ def test_one_order_delivered_twice_at_once_is_one_logout(rp: Site, op_server: Op
 
 
 def _at_once(rp: Site, token: str) -> list[int]:
-    import asyncio
-
     import httpx2
 
     client: Any = rp.client
@@ -631,6 +628,31 @@ def test_a_slow_provider_holds_up_no_logout_of_a_user(rp: Site, op_server: OpSer
 
     assert (answer.status, answer.header("location")) == (303, "/login")
     assert rp.me(cookie=alice.cookie) is None
+
+
+def test_a_listener_hears_of_an_order_that_had_to_wait(rp: Site, op_server: OpServer, clock: MovableClock) -> None:
+    """A coroutine function too, under the event loop of the application, where its connections are."""
+    heard: list[str] = []
+    away: list[bool] = []
+
+    async def listener(event: Any) -> None:
+        if rp.shell == "asgi":
+            await asyncio.sleep(0)
+        heard.append(event.kind)
+        away.append(threading.current_thread() is not threading.main_thread())
+
+    rp.logout.on_event(listener)
+    alice = rp.login("alice")
+    op_server.status = 500
+    kept(order(rp, op_server.logout_token("alice", alice.sid)))
+    heard.clear()
+    away.clear()
+    op_server.status = 200
+    retry(rp, op_server, clock)
+
+    assert rp.alive(alice) == set()
+    assert heard == ["logout", "session_ended"]
+    assert away == [rp.shell == "wsgi"] * 2
 
 
 def test_what_cannot_be_kept_is_told_so(rp: Site, op_server: OpServer) -> None:
