@@ -120,6 +120,21 @@ def test_what_cannot_be_opened_today_loses_no_chore(parts: Parts) -> None:
     work.stop()
 
 
+def test_a_listener_that_needs_an_event_loop_breaks_no_blocking_logout(caplog: pytest.LogCaptureFixture) -> None:
+    """However many events it is told of: each is logged as failed, and the logout is done."""
+    logout = BlockingLogout(store="memory://", allow_unsafe_store=True, audit="off")
+
+    async def listener(event: Any) -> None:
+        await asyncio.sleep(0)
+
+    logout.on_event(listener)
+
+    logout.revoke_session("s-1")
+
+    assert caplog.text.count("a logout event callback failed") == 2
+    logout.close()
+
+
 def test_nobody_waits_for_ever(work: Chores, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """After a day it is given up, and told."""
     monkeypatch.setattr(chores, "PATIENCE_SECONDS", -1.0)

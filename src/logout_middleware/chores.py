@@ -6,6 +6,7 @@ telling a provider that its tokens were revoked. What is kept is in memory: nobo
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import logging
@@ -19,6 +20,7 @@ from typing import Any
 
 from .colour import run_blocking
 from .errors import LogoutError, StoreError
+from .events import settle_and_log
 
 MOST_CHORES = 10_000
 MOST_DOUBTFUL = 5_000
@@ -55,6 +57,7 @@ class Chores:
         self._pid = 0
         self._news, self._stopped = threading.Event(), False
         self._idle = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -65,6 +68,8 @@ class Chores:
         `doubtful`: it is on behalf of somebody who proved nothing yet.
         """
         now = time.monotonic()
+        with contextlib.suppress(RuntimeError):
+            self._loop = asyncio.get_running_loop()
         if self._pid not in (0, os.getpid()):
             self._lock = threading.Lock()  # whoever held it when this process was forked is not here
         with self._lock:
@@ -88,6 +93,15 @@ class Chores:
             self._thread, self._pid = thread, os.getpid()
             return True
         return False
+
+    async def settle(self, answer: Awaitable[object]) -> None:
+        """Have what a listener returned awaited by the event loop of the application, if it has one; not waited for."""
+        if self._loop is None:
+            await answer
+        elif self._loop.is_closed():
+            await settle_and_log(answer)  # an application that is ending; most of them need no loop for it
+        else:
+            asyncio.run_coroutine_threadsafe(settle_and_log(answer), self._loop)
 
     def try_now(self) -> None:
         """Try all again at once: whatever was in the way may be gone."""

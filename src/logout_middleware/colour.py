@@ -18,6 +18,7 @@ from .stores import WRITE_DEADLINES, Changes, Count, Fact, Outcome, Store
 
 T = TypeVar("T")
 P = ParamSpec("P")
+_MOST_AWAITS = 10_000
 _ANSWER_SECONDS = 0.02
 """So much later than the store itself, whose own message says more."""
 
@@ -31,10 +32,12 @@ def run_blocking(coroutine: Coroutine[Any, Any, T]) -> T:
         coroutine.send(None)
     except StopIteration as finished:
         return finished.value  # type: ignore[no-any-return]  # StopIteration does not say its type
-    try:
-        coroutine.throw(RuntimeError("this await needs an event loop, but the caller is blocking"))
-    except StopIteration as finished:
-        return finished.value  # type: ignore[no-any-return]  # it dealt with the error, as for a listener's
+    # Again for each: a listener that needs a loop is told of many events.
+    for _ in range(_MOST_AWAITS):
+        try:
+            coroutine.throw(RuntimeError("this await needs an event loop, but the caller is blocking"))
+        except StopIteration as finished:
+            return finished.value  # type: ignore[no-any-return]  # it dealt with the error, as for a listener's
     coroutine.close()
     raise RuntimeError("the coroutine swallowed the error and suspended again")
 

@@ -10,6 +10,7 @@ import inspect
 import json
 import logging
 from collections.abc import Awaitable, Callable
+from copy import copy
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
@@ -44,9 +45,12 @@ class LogoutEvent:
 
 
 Callback = Callable[[LogoutEvent], object]
+Settle = Callable[[Awaitable[object]], Awaitable[None]]
 
 _LEVELS = {
     "store_failed": logging.ERROR,
+    "backchannel_failed": logging.ERROR,
+    "provider_unreachable": logging.WARNING,
     "store_adopted": logging.WARNING,
     "rate_limited": logging.WARNING,
     "quota_exceeded": logging.WARNING,
@@ -60,6 +64,13 @@ class Events:
     def __init__(self, audit: str = "json") -> None:
         self._audit = audit
         self._callbacks: list[Callback] = []
+        self._settle: Settle = _settle
+
+    def elsewhere(self, settle: Settle) -> Events:
+        """The same listeners for a thread without an event loop, which has what coroutine functions return settled."""
+        other = copy(self)
+        other._settle = settle
+        return other
 
     def subscribe(self, callback: Callback) -> None:
         """Call this with every event from now on; it may be a function or a coroutine function."""
@@ -75,7 +86,7 @@ class Events:
             try:
                 answer = callback(event)
                 if inspect.isawaitable(answer):
-                    await _settle(answer)
+                    await self._settle(answer)
             # A listener is the application's code: whatever it raises must not undo or fail a logout.
             except Exception:  # noqa: BLE001 - see above
                 _log.exception("a logout event callback failed on %s", event.kind)
@@ -83,6 +94,15 @@ class Events:
 
 async def _settle(answer: Awaitable[object]) -> None:
     await answer
+
+
+async def settle_and_log(answer: Awaitable[object]) -> None:
+    """The same, for whoever does not wait for it."""
+    try:
+        await answer
+    # See Events.emit.
+    except Exception:  # noqa: BLE001
+        _log.exception("a logout event callback failed")
 
 
 def _members(event: LogoutEvent) -> dict[str, object]:

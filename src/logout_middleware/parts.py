@@ -94,8 +94,8 @@ class Parts:
         self._own_keys, self.providers = self._key_sources(settings, like)
         own = self._own_keys
         keys = KeysByIssuer(own, self.providers) if self.providers else own
-        self.events: Events = like.events if like is not None else Events(settings.audit)
-        self.chores = Chores(self._twin(stack))
+        self.events: Events = like.events.elsewhere(like.chores.settle) if like is not None else Events(settings.audit)
+        self.chores: Chores = Chores(self._twin(stack))
         self.identifier = Identifier(policy, keys, settings.cookies)
         self.logouts = Logouts(
             self.store, self.events, clock, settings.max_lifetime, settings.jwt_leeway, self.live,

@@ -2,118 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx2
 import pytest
-from examples.demo import HOST, free_port, stop
 
 from tests.client import OWN_LINK, OWN_PAGE
 from tests.real_servers.server import wait_until
 
-from .node import address
-
-PROGRAM = Path(__file__).parent / "oidc_provider" / "op.mjs"
-SECRETS = {"application": "secret of the application", "neighbour": "secret of the neighbour"}
-
-
-class World:
-    """The provider, and two workers of the application on one store, each under an address of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.ports = {name: free_port() for name in ("provider", "first", "second")}
-        self.provider, self.first, self.second = (f"http://{HOST}:{port}" for port in self.ports.values())
-        self._log = (folder / "log").open("w+")
-        self._processes: list[subprocess.Popen[Any]] = []
-        self._folder = folder
-
-    def start(self) -> None:
-        """Start the provider, and then the workers."""
-        node = shutil.which("node")
-        assert node is not None, "node is not there"
-        module = address("oidc-provider", "lib/index.js")
-        given = {"module": module, "port": self.ports["provider"], "clients": self._clients()}
-        self._run([node, "--no-warnings", str(PROGRAM), json.dumps(given)], self.ports["provider"], {})
-        environment = {
-            "APPLICATION": self.first, "LOGOUT_STORE": f"sqlite:///{self._folder / 'logout.db'}",
-            "LOGOUT_COOKIE_SECRET": "the secret of the application's sessions", "LOGOUT_COOKIES": "session:starlette",
-            "LOGOUT_OIDC_ISSUER": self.provider, "LOGOUT_OIDC_CLIENT_ID": "application",
-            "LOGOUT_OIDC_CLIENT_SECRET": SECRETS["application"], "LOGOUT_PRIVATE_ADDRESSES": "true",
-            "LOGOUT_OIDC_POST_LOGOUT_REDIRECT_URI": f"{self.first}/auth/logout/callback",
-            "LOGOUT_REDIRECT_URL": "/bye", "LOGOUT_STORE_DEADLINE": "5s",
-        }  # fmt: skip
-        for name in ("first", "second"):
-            command = [sys.executable, "-m", "uvicorn", "tests.peers.oidc_provider.application:app", "--host", HOST,
-                       "--port", str(self.ports[name])]  # fmt: skip
-            self._run(command, self.ports[name], environment)
-
-    def _clients(self) -> list[dict[str, Any]]:
-        common = {"grant_types": ["authorization_code", "refresh_token"], "response_types": ["code"]}
-        application = {
-            "client_id": "application", "client_secret": SECRETS["application"],
-            "redirect_uris": [f"{self.first}/callback"],
-            "post_logout_redirect_uris": [f"{self.first}/auth/logout/callback"],
-            "backchannel_logout_uri": f"{self.second}/auth/backchannel-logout",
-            "backchannel_logout_session_required": True,
-        }  # fmt: skip
-        neighbour = {
-            "client_id": "neighbour", "client_secret": SECRETS["neighbour"],
-            "redirect_uris": ["https://neighbour.example.com/callback"],
-        }  # fmt: skip
-        return [application | common, neighbour | common]
-
-    def _run(self, command: list[str], port: int, environment: Mapping[str, str]) -> None:
-        process = subprocess.Popen(
-            command, stdout=self._log, stderr=self._log, start_new_session=True, text=True,
-            env={name: value for name, value in os.environ.items() if not name.startswith("LOGOUT_")}
-            | {"PYTHONPATH": os.pathsep.join(sys.path)} | dict(environment),
-        )  # fmt: skip
-        self._processes.append(process)
-        wait_until(lambda: process.poll() is not None or answers(port), " ".join(command[:3]))
-        assert process.poll() is None
-
-    def stop(self) -> str:
-        """End all of it; gives what they printed."""
-        for process in reversed(self._processes):
-            stop(process)
-        self._log.seek(0)
-        text = self._log.read()
-        self._log.close()
-        return text
-
-    def seen(self) -> dict[str, Any]:
-        """What the provider saw."""
-        found: dict[str, Any] = httpx2.get(f"{self.provider}/test/seen").json()
-        return found
-
-    def asked(self, path: str) -> int:
-        """How often the provider was asked for this."""
-        return int(self.seen()["asked"].get(path, 0))
-
-    def is_refreshed(self, token: str) -> bool:
-        """Does the provider take this refresh token?"""
-        answer = httpx2.post(
-            f"{self.provider}/token", data={"grant_type": "refresh_token", "refresh_token": token},
-            auth=("application", SECRETS["application"]),
-        )  # fmt: skip
-        assert answer.status_code in (200, 400)
-        return answer.status_code == 200
-
-
-def answers(port: int) -> bool:
-    """Is anybody there?"""
-    try:
-        return httpx2.get(f"http://{HOST}:{port}/test/nothing").status_code > 0
-    except httpx2.HTTPError:
-        return False
+from .oidc_provider.world import World
 
 
 class Browser:
@@ -158,8 +57,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         world.start()
         yield world
     finally:
-        log = world.stop()
-    assert "Traceback" not in log, log
+        world.stop()
+    assert "Traceback" not in world.log
 
 
 @pytest.fixture
@@ -243,6 +142,21 @@ def test_an_opaque_refresh_token_is_revoked_at_the_provider(world: World, log_in
     wait_until(lambda: world.asked("/token/revocation") > 0, "the revocation at the provider")
     wait_until(lambda: not world.is_refreshed(alice.tokens["refresh_token"]), "the end of the refresh token")
     assert phone.users() == ["alice", "alice"]
+
+
+def test_a_jwt_of_the_provider_is_offered_to_it_once(world: World, log_in: LogIn) -> None:
+    """It revokes no JWTs, and says so (ecosystem.md R14): the token is dead here, and nobody asks again."""
+    alice = log_in("alice")
+    before = world.asked("/token/revocation")
+
+    answer = alice.http.post(
+        f"{world.first}/auth/logout", json={"refresh_token": alice.tokens["id_token"]}, headers=OWN_PAGE
+    )
+
+    assert answer.status_code == 200
+    wait_until(lambda: world.asked("/token/revocation") > before, "the revocation at the provider")
+    wait_until(lambda: "does not revoke a token of its own: it answers 400" in world.log, "what it answered")
+    assert alice.copied() == NOBODY
 
 
 def test_a_front_channel_logout_ends_the_session_by_its_id(world: World, log_in: LogIn) -> None:

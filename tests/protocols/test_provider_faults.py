@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+import os
 import random
 import socket
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
@@ -129,8 +132,6 @@ def test_others_are_served_while_one_waits_for_keys(rp: Site, op_server: OpServe
 
 def _both(rp: Site, op: OpServer, alice: Device) -> tuple[str, str]:
     """The same under one event loop: the second request is answered before the provider lets the first one go."""
-    import asyncio
-
     import httpx2
 
     client: Any = rp.client
@@ -519,8 +520,6 @@ def test_one_order_delivered_twice_at_once_is_one_logout(rp: Site, op_server: Op
 
 
 def _at_once(rp: Site, token: str) -> list[int]:
-    import asyncio
-
     import httpx2
 
     client: Any = rp.client
@@ -551,8 +550,9 @@ def test_a_refresh_token_of_the_provider_is_revoked_there_too(build: Callable[..
     assert op_server.revoked_by == [f"{CLIENT}:s%3Ae%20cret"]
 
 
-def settled(rp: Site, op: OpServer, clock: MovableClock | None = None) -> list[str]:
+def settled(rp: Site, op: OpServer) -> list[str]:
     """What the provider was asked to revoke, when nothing of it is under way any more."""
+    assert inner(rp).chores.tried()
     provider_of(rp, op).fetched()
     inner(rp).chores.try_now()
     assert inner(rp).chores.tried()
@@ -567,6 +567,30 @@ def test_what_is_not_the_providers_is_not_sent_to_it(build: Callable[..., Site],
     rp.post("/auth/logout", cookie=alice.cookie, token=alice.access, json={"refresh_token": alice.refresh})
 
     assert settled(rp, op_server) == []
+
+
+@pytest.mark.parametrize("door", ["POST", "GET"])
+def test_ending_the_others_leaves_this_login_alone_at_the_provider_too(
+    build: Callable[..., Site], op_server: OpServer, door: str
+) -> None:
+    """Neither is its refresh token revoked there, nor the browser sent away to log out."""
+    rp = build(oidc_client_secret="secret", scope="others")
+    alice, other = rp.login("alice"), rp.login("alice")
+    assert rp.alive(alice) == rp.alive(other) == ALL
+    rp.clock.move(1.0)
+
+    if door == "POST":
+        answer = rp.post(
+            "/auth/logout", cookie=alice.cookie, json={"refresh_token": "opaque-refresh-token"}, headers=OWN_PAGE
+        )
+        assert (answer.status, answer.json["redirect_to"]) == (200, "/login")
+    else:
+        answer = rp.get("/auth/logout", cookie=alice.cookie, headers=OWN_LINK)
+        assert (answer.status, answer.header("location")) == (303, "/login")
+
+    assert settled(rp, op_server) == []
+    assert rp.alive(alice) == ALL
+    assert rp.alive(other) == set()
 
 
 def test_a_token_of_the_provider_waits_until_it_can_be_revoked(
@@ -604,3 +628,68 @@ def test_a_slow_provider_holds_up_no_logout_of_a_user(rp: Site, op_server: OpSer
 
     assert (answer.status, answer.header("location")) == (303, "/login")
     assert rp.me(cookie=alice.cookie) is None
+
+
+def test_a_listener_hears_of_an_order_that_had_to_wait(rp: Site, op_server: OpServer, clock: MovableClock) -> None:
+    """A coroutine function too, under the event loop of the application, where its connections are."""
+    heard: list[str] = []
+    away: list[bool] = []
+
+    async def listener(event: Any) -> None:
+        if rp.shell == "asgi":
+            await asyncio.sleep(0)
+        heard.append(event.kind)
+        away.append(threading.current_thread() is not threading.main_thread())
+
+    rp.logout.on_event(listener)
+    alice = rp.login("alice")
+    op_server.status = 500
+    kept(order(rp, op_server.logout_token("alice", alice.sid)))
+    heard.clear()
+    away.clear()
+    op_server.status = 200
+    retry(rp, op_server, clock)
+
+    assert rp.alive(alice) == set()
+    assert heard == ["logout", "session_ended"]
+    assert away == [rp.shell == "wsgi"] * 2
+
+
+def test_what_cannot_be_kept_is_told_so(rp: Site, op_server: OpServer) -> None:
+    """A process that is ending keeps nothing, and does not say that it does; the provider may repeat itself."""
+    alice = rp.login("alice")
+    inner(rp).chores.stop()
+    op_server.status = 500
+
+    answer = order(rp, op_server.logout_token("alice", alice.sid))
+
+    assert fault(answer) == "temporarily_unavailable"
+    assert "kept" not in answer.json["error_description"]
+    assert [event.outcome for event in rp.told("backchannel_failed")] == ["failed"]
+    assert rp.alive(alice) == ALL
+
+
+def test_a_forked_process_fetches_for_itself(rp: Site, op_server: OpServer) -> None:
+    """The fetch that was under way belongs to its parent, and so does the lock that its parent holds."""
+    provider = provider_of(rp, op_server)
+    reading, writing = os.pipe()
+    with hanging(op_server):
+        assert provider._refresh() is not None
+        assert op_server.called.wait(10.0)
+        asked = op_server.asked[DISCOVERY]
+        with provider._published.lock, warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of what this test is about
+            child = os.fork()
+            if child == 0:
+                provider._clock = lambda: 4e9
+                os.write(writing, b"fetching" if provider._refresh() is not None else b"waiting")
+                provider.fetched(30.0)
+                os.write(writing, b", has keys" if provider._published.keys else b", has none")
+                os._exit(0)
+        assert os.read(reading, 100) == b"fetching"
+    os.waitpid(child, 0)
+
+    assert os.read(reading, 100) == b", has keys"
+    assert op_server.asked[DISCOVERY] == asked + 1
+    os.close(reading)
+    os.close(writing)

@@ -141,7 +141,8 @@ async def _log_out(service: Service, request: Request, order: Order, *, wants_ht
     if limited:
         return failure(429, "rate_limited", "Too many logouts; try again later", tuple(headers))
     pending = plan.outcome is Outcome.PENDING
-    await revoke_at_provider(service, arrived)
+    if order.scope != "others":
+        await revoke_at_provider(service, arrived)
     if _prefers_nothing(request) and not pending:
         return Response(204, (("Cache-Control", "no-store"), ("Preference-Applied", "return=minimal"), *headers))
     further = None

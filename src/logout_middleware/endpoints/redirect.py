@@ -89,10 +89,11 @@ async def _go_on(
     service: Service, request: Request, query: dict[str, str], arrived: Arrived, target: str,
     headers: list[tuple[str, str]],
 ) -> Response:  # fmt: skip
-    """To the provider, if the login came from one, and else to the target."""
-    await revoke_at_provider(service, arrived)
-    state = query.get("state")
-    further = await onward(service, request, arrived, target=target, state=state, hint=query.get("id_token_hint"))
+    """To the provider, if the login came from one and is over, and else to the target."""
+    state, further = query.get("state"), None
+    if service.settings.scope != "others":
+        await revoke_at_provider(service, arrived)
+        further = await onward(service, request, arrived, target=target, state=state, hint=query.get("id_token_hint"))
     return further.response(headers) if further is not None else see_other(with_state(target, state), headers)
 
 

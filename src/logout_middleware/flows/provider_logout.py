@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..errors import StoreError
 from ..rules.identity import IdentityPolicy
 from ..rules.logout_token import LogoutToken
 from ..rules.revocation import session_key
@@ -48,5 +49,8 @@ class ProviderLogouts:
         return key
 
     async def is_known(self, issuer: str, session_id: str) -> bool:
-        """Was this session ever seen here?"""
-        return bool(await self.sessions.about([session_key(session_id, self.policy.realm(issuer))]))
+        """Was this session ever seen here, as far as anybody knows now?"""
+        try:
+            return bool(await self.sessions.about([session_key(session_id, self.policy.realm(issuer))]))
+        except StoreError:
+            return False
