@@ -58,12 +58,11 @@ async def _answered(work: Work, service: Service, request: Request) -> Response:
 async def _demand_key(service: Service, request: Request) -> None:
     """`Refused` unless the request carries an admin key; who guesses must wait."""
     service.demand_https(request)
-    await service.demand_patience(request, service.wrong_admin_keys, "keys")
     given = _bearer(request.header_lines("authorization"))
     if given is not None and _is_key(given, service.settings.admin_key):
         return
     if given is not None:
-        service.wrong_admin_keys.count(request.client)
+        await service.refuse_guess(request, service.wrong_admin_keys, "keys")
     await service.audit(request, kind="operator_refused", detail="a wrong admin key" if given else "no admin key")
     raise Refused(401, "invalid_key", "this needs Authorization: Bearer and an admin key", (_CHALLENGE,))
 

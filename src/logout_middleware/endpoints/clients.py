@@ -25,14 +25,13 @@ _NOBODY = Client()
 async def authenticated(service: Service, request: Request, form: Mapping[str, str] | None = None) -> str:
     """The id of the client that this request proves to be from; `Refused` 400, 401 or 429 if there is none."""
     service.demand_https(request)
-    await service.demand_patience(request, service.wrong_secrets, "secrets")
     readings = _readings(request.header_lines("authorization"), form or {})
     proven = {name for name, secret in readings if _is_client(service.settings.clients, name, secret)}
     if len(proven) == 1:
         return proven.pop()
     if readings:
         # Without any secret nobody has guessed.
-        service.wrong_secrets.count(request.client)
+        await service.refuse_guess(request, service.wrong_secrets, "secrets")
     detail = "a wrong secret, or no such client" if readings else "no readable client authentication"
     await service.audit(request, kind="client_refused", detail=detail)
     raise Refused(401, "invalid_client", "the client cannot be authenticated", (_CHALLENGE,))

@@ -20,7 +20,7 @@ from ..values import RateLimit
 
 FAILURES = 20
 FAILURE_SECONDS = 300.0
-"""Wrong secrets of an address in so many seconds; after that, none of its secrets is looked at."""
+"""Wrong secrets of an address in so many seconds; after that, each further one is 429."""
 QUOTA = 1000
 QUOTA_SECONDS = 3600.0
 """New credentials that cannot be verified, an hour and address: nobody fills the store with made-up tokens."""

@@ -173,8 +173,11 @@ class Service:
             )
         )
 
-    async def demand_patience(self, request: Request, failures: Failures, what: str) -> None:
-        """`Refused` 429 for an address that sent too many wrong secrets of this kind."""
+    async def refuse_guess(self, request: Request, failures: Failures, what: str) -> None:
+        """Count one wrong secret of this kind; `Refused` 429 where its address sent too many already.
+
+        Right ones are not asked for patience: behind a proxy one who guesses has the address of everybody else, too.
+        """
         wait = failures.wait(request.client)
         if wait:
             # Behind a proxy that is not in TRUSTED_PROXIES everybody has its address, and waits together.
@@ -182,6 +185,7 @@ class Service:
             await self.audit(request, kind="rate_limited", detail=detail)
             text = f"too many wrong {what} from this address; try again later"
             raise Refused(429, "rate_limited", text, (("Retry-After", str(wait)),))
+        failures.count(request.client)
 
     async def deletions(self, cookies: tuple[GuardedCookie, ...], request: Request) -> list[tuple[str, str]]:
         """Set-Cookie fields that delete these, as the application sets them, and Clear-Site-Data where configured."""
