@@ -7,6 +7,8 @@ import os
 import threading
 from collections.abc import Callable
 
+from .stores.forks import begin_anew_after_forks
+
 
 class Daemon:
     """Runs `work` in a thread of this name while it is wanted; `ending` is set when it shall return."""
@@ -17,6 +19,14 @@ class Daemon:
         self._thread: threading.Thread | None = None
         self._pid = 0
         self.ending = threading.Event()
+        begin_anew_after_forks(self)
+
+    def begin_anew(self) -> None:
+        """See `stores.forks`. Who wakes it in this process begins a thread of its own."""
+        ended = self.ending.is_set()
+        self._lock, self._thread, self.ending = threading.Lock(), None, threading.Event()
+        if ended:
+            self.ending.set()
 
     def wake(self) -> None:
         """Have it working."""

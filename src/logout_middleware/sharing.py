@@ -14,6 +14,7 @@ from .logout import BlockingLogout, Logout
 from .parts import Parts
 from .paths import lay_out
 from .settings import LogoutSettings
+from .stores.forks import begin_anew_after_forks
 from .values import TokenPath
 
 App = TypeVar("App")
@@ -105,7 +106,8 @@ class Shell(Generic[App]):
         self._paths = lay_out(routes(parts.service, chosen.prefix), token_paths, chosen.exempt_paths)
         self._special, self._guard = self._paths.special, parts.guard
         if parts.poller is not None:
-            self._special = FirstLook(self._special, self._begin)
+            self.begin_anew()
+            begin_anew_after_forks(self)
         self._seen_alive = parts.guard.seen_alive
         # Paths of which a part is a value; an ordinary GET is compared with few of them, or none.
         but_get, every = prefixes_below(parts.service, chosen.prefix)
@@ -113,6 +115,10 @@ class Shell(Generic[App]):
         self._signs_sessions = parts.sessions.needed
         self._answers = parts.answers
         self._exempts = bool(chosen.exempt_paths)
+
+    def begin_anew(self) -> None:
+        """Look for the poller with the next request: before the first, and in a child of a process that had some."""
+        self._special = FirstLook(self._paths.special, self._begin)
 
     def _begin(self) -> None:
         """This process serves requests, so it polls, too. From now on no request pays for that."""

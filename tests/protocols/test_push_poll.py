@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+import warnings
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -332,6 +333,33 @@ def test_only_the_first_request_looks_for_the_poller(http: Site, monkeypatch: py
         assert middleware._special.get("/me") is None
 
     assert (woken, type(middleware._special)) == ([True], dict)
+
+
+def test_a_process_that_is_forked_after_a_request_polls_for_itself(site: BuildSite, stream: Stream) -> None:
+    """A warm-up request in the parent must not leave its workers without events, nor a lock that it held."""
+    http = pushed_site(site, ssf={"poll_url": stream.url})
+    kind = AsgiMiddleware if http.shell == "asgi" else WsgiMiddleware
+    middleware, poller = kind(lambda *_: None, logout=http.logout), inner_of(http).poller
+    assert poller is not None
+    middleware._special.get("/me")
+    assert stream.was_asked.wait(20)
+    reading, writing = os.pipe()
+    with poller._lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of what this test is about
+        child = os.fork()
+        if child == 0:
+            threading.Timer(20.0, os._exit, [1]).start()
+            middleware._special.get("/me")
+            works = poller._pid == os.getpid() and poller._thread is not None and poller._thread.is_alive()
+            os.write(writing, b"polls" if works and type(middleware._special) is dict else b"does not poll")
+            os._exit(0)
+
+    _, status = os.waitpid(child, 0)
+
+    os.close(writing)
+    assert (status, os.read(reading, 100)) == (0, b"polls")
+    os.close(reading)
+    http.call("close")
 
 
 def test_endpoints_that_are_mounted_by_hand_begin_it_too(http: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,10 +13,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-import os
 import threading
 import time
-import weakref
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any
 
@@ -24,6 +22,7 @@ from ..errors import LogoutError
 from ..rules.revocation import Revocation
 from . import Changes, Count, Fact, FeedGap, Outcome, Store, StoreForgot
 from .compact import COMPACT_ABOVE, Copy
+from .forks import begin_anew_after_forks
 from .index import Index
 
 _log = logging.getLogger("logout_middleware")
@@ -40,9 +39,6 @@ RunBlocking = Callable[[Coroutine[Any, Any, Any]], Any]
 monotonic: Callable[[], float] = (
     functools.partial(time.clock_gettime, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic
 )
-
-_replicas: weakref.WeakSet[Replica] = weakref.WeakSet()
-_hooked = False
 
 
 class Replica:
@@ -69,7 +65,7 @@ class Replica:
             monotonic=monotonic, compact_above=compact_above,
         )  # fmt: skip
         self._feed = self._new_feed()
-        _begin_anew_after_forks(self)
+        begin_anew_after_forks(self)
 
     def __del__(self) -> None:
         feed = getattr(self, "_feed", None)
@@ -300,16 +296,3 @@ class Feed:
         if sent >= self._tidied_at + _TIDY_SECONDS:
             self._tidied_at = sent
             self.copy.tidy(self._clock())
-
-
-def _begin_anew_after_forks(replica: Replica) -> None:
-    global _hooked
-    _replicas.add(replica)
-    if not _hooked:
-        _hooked = True
-        os.register_at_fork(after_in_child=_after_fork_in_child)
-
-
-def _after_fork_in_child() -> None:
-    for replica in list(_replicas):
-        replica.begin_anew()
