@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import types
 from typing import Any
 
 import pytest
 
 from logout_middleware.colour import run_blocking
-from logout_middleware.endpoints import feed
+from logout_middleware.endpoints import feed, feed_pages
+from logout_middleware.errors import Refused, StoreError
 from logout_middleware.opening import open_stack
 from logout_middleware.rules.credentials import Credential
 from logout_middleware.rules.identity import Identity, IdentityPolicy, identify_token
@@ -25,7 +27,7 @@ from logout_middleware.rules.revocation import (
     session_key,
     user_key,
 )
-from logout_middleware.stores import FeedGap, cursors, redis_feed, sql
+from logout_middleware.stores import Changes, FeedGap, cursors, redis_feed, sql
 from tests.client import BuildSite, Site
 
 from .clients import BANK, CLIENTS, SHOP, basic
@@ -141,7 +143,7 @@ def test_a_consumer_agrees_with_the_guard_over_200_random_logouts(
     seed = random.SystemRandom().randrange(2**32)
     print(f"seed {seed}")
     chance = random.Random(seed)
-    monkeypatch.setattr(feed, "MOST_LINES", most_lines)
+    monkeypatch.setattr(feed_pages, "MOST_LINES", most_lines)
     http = feeding(site)
     tokens = [_random_token(http, chance) for _ in range(40)] + ["an-Opaque-token", "another"]
     reader = consumer(http)
@@ -205,7 +207,7 @@ def test_pages_are_bounded_and_nothing_is_missed_between_them(
     site: BuildSite, store: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever is added while a reader turns pages reaches it, too, wherever its key sorts."""
-    monkeypatch.setattr(feed, "MOST_LINES", 10)
+    monkeypatch.setattr(feed_pages, "MOST_LINES", 10)
     http = feeding(site, **({"store": store, "allow_unsafe_store": "true"} if store else {}))
     put(http, *records(95))
     reader, sizes = consumer(http), []
@@ -224,6 +226,175 @@ def test_pages_are_bounded_and_nothing_is_missed_between_them(
     assert max(sizes) == 10
     assert last["complete"]
     assert {name for name, _ in reader.lines} == {each.key.hex() for each in [*records(95), *records(30, start=1000)]}
+
+
+SMALL_PAGES = {"MOST_LINES": 10, "MOST_HELD": 35, "_AT_ONCE": 4}
+
+
+def with_small_pages(monkeypatch: pytest.MonkeyPatch, **given: int) -> None:
+    for name, value in (SMALL_PAGES | given).items():
+        monkeypatch.setattr(feed_pages, name, value)
+
+
+def in_memory(site: BuildSite) -> Site:
+    """A site whose store gives all that it has at once."""
+    return feeding(site, store="memory://", allow_unsafe_store="true")
+
+
+def test_the_parts_of_a_long_page_ask_the_store_once(site: BuildSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For every reader that begins within half a minute, rather than the whole store for each part of each reader."""
+    with_small_pages(monkeypatch, MOST_HELD=1000)
+    http = in_memory(site)
+    put(http, *records(95))
+    readers = [consumer(http) for _ in range(3)]
+    readers[0].ask()
+    put(http, *records(5, start=500))
+    http.store.calls.clear()
+
+    for reader in readers:
+        reader.follow()
+
+    assert [len(reader.lines) for reader in readers] == [100] * 3
+    assert [reader.pages for reader in readers] == [11] * 3
+    # Only what came since: once by each, and nobody the whole.
+    assert http.store.calls.count("changes") == 3
+
+
+def test_what_is_held_is_bounded_and_soon_forgotten(site: BuildSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a store of a hundred thousand times as much, memory holds so many; and a late reader is told the present."""
+    with_small_pages(monkeypatch)
+    http = in_memory(site)
+    put(
+        http,
+        *records(95),
+        *(Revocation(records(1)[0].key, 5.0, FOREVER, "", frozenset([b"%016d" % n])) for n in range(9)),
+    )
+    reader = consumer(http)
+    http.store.calls.clear()
+
+    reader.follow()
+
+    assert len(reader.lines) == 104
+    assert http.store.calls.count("changes") == 4
+    consumer(http).ask()
+    http.clock.move(feed_pages.HELD_SECONDS)
+    put(http, Revocation(bytes(16), FOREVER, FOREVER))
+    late = consumer(http)
+    assert bytes(16).hex() in late.ask().text
+
+
+def test_readers_that_take_turns_miss_nothing(site: BuildSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is held for whom, and however late each of them comes back."""
+    seed = random.SystemRandom().randrange(2**32)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    with_small_pages(monkeypatch)
+    http = in_memory(site)
+    put(http, *records(90))
+    readers, added = [consumer(http) for _ in range(4)], 90
+
+    for _ in range(150):
+        reader = chance.choice(readers)
+        *lines, last = [json.loads(line) for line in reader.ask().text.splitlines()]
+        reader.lines |= {(line["key"], ()): line["before"] for line in lines}
+        reader.cursor = last["cursor"] if chance.random() < 0.95 else None
+        if chance.random() < 0.3:
+            put(http, *records(2, start=added))
+            added += 2
+        http.clock.move(chance.choice([0.0, 0.0, 5.0, 31.0]))
+    for reader in readers:
+        reader.follow()
+
+    assert [len(reader.lines) for reader in readers] == [added] * 4
+
+
+def test_an_adopted_store_is_not_hidden_by_what_is_held(site: BuildSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is told to begin again begins with the store that there is now."""
+    with_small_pages(monkeypatch)
+    http = feeding(site)
+    put(http, *records(30))
+    monkeypatch.setattr("logout_middleware.stores.sqlite._PAGE", 25)
+    reader = consumer(http)
+    reader.ask()
+    http.call("adopt_store", keep_logins=True)
+
+    statuses = [200]
+    while statuses[-1] == 200 and len(statuses) < 10:
+        answer = reader.ask()
+        statuses.append(answer.status)
+        reader.cursor = json.loads(answer.text.splitlines()[-1]).get("cursor")
+    reader.follow()
+
+    assert statuses[-1] == 410
+    assert len(reader.lines) >= 30
+
+
+def test_only_so_many_begin_at_one_time(http: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next asks again a moment later; who is under way is not held up."""
+    reader = consumer(http)
+    reader.follow()
+    monkeypatch.setattr(feed_pages, "MOST_READS", 0)
+
+    begins, goes_on = http.get("/auth/feed", headers=basic(*SHOP)), reader.ask()
+
+    assert (begins.status, begins.json["error"], begins.header("retry-after")) == (429, "rate_limited", "1")
+    assert goes_on.status == 200
+
+
+def test_those_that_begin_are_counted_until_they_have_their_part() -> None:
+    """However it ended."""
+    failing = [True, False, False]
+
+    @types.coroutine
+    def ask(store_cursor: Any) -> Any:
+        yield
+        if failing.pop():
+            raise StoreError("away")
+        return Changes(records(3), 1, complete=True)
+
+    pages = feed_pages.Pages(ask, lambda: 0.0, None)
+    under_way = [pages.part(feed_pages.Place()) for _ in range(2)]
+    for each in under_way:
+        each.send(None)
+
+    with pytest.raises(Refused) as refused:
+        pages.part(feed_pages.Place()).send(None)
+    for each in under_way:
+        with pytest.raises(StopIteration):
+            each.send(None)
+    last = pages.part(feed_pages.Place())
+    last.send(None)
+    with pytest.raises(StoreError):
+        last.send(None)
+
+    assert refused.value.status == 429
+    assert pages._reads == 0
+
+
+def test_a_long_page_lets_others_have_their_turn() -> None:
+    """An event loop is never held for more than a few thousand records."""
+    at_once: list[int] = [0]
+
+    async def ask(store_cursor: Any) -> Changes:
+        return Changes(records(30_000), 1, complete=True)
+
+    async def pause(seconds: float) -> None:
+        at_once.append(0)
+
+    pages = feed_pages.Pages(ask, lambda: 0.0, pause)
+    genuine = feed_pages._line
+
+    def line(record: Revocation) -> str:
+        at_once[-1] += 1
+        return genuine(record)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(feed_pages, "_line", line)
+        part = run_blocking(pages.part(feed_pages.Place()))
+
+    assert (len(part.lines), part.complete) == (10_000, False)
+    assert max(at_once) == 2000
+    assert len(at_once) > 15 + 256
 
 
 def stacked(site: BuildSite, **given: Any) -> Site:
@@ -246,7 +417,7 @@ def test_the_feed_of_every_store_goes_on_where_a_reader_was(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """Their cursors differ; a reader that was away, and a site that was restarted, lose nothing."""
-    monkeypatch.setattr(feed, "MOST_LINES", 3)
+    monkeypatch.setattr(feed_pages, "MOST_LINES", 3)
     url = {"store": request.getfixturevalue(server).url} if server else {}
     prefix = {"key_prefix": f"feed{random.SystemRandom().randrange(10**9)}:"} if server else {}
     chosen = {**url, **prefix, **given, "store_deadline": "5s"}
@@ -272,7 +443,7 @@ def test_the_feed_of_every_store_goes_on_where_a_reader_was(
 
 def test_records_of_one_key_are_never_torn_apart(http: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """A page goes on behind a key, so all of that key is on it."""
-    monkeypatch.setattr(feed, "MOST_LINES", 2)
+    monkeypatch.setattr(feed_pages, "MOST_LINES", 2)
     name = user_key("ann")
     put(http, *(Revocation(name, 10.0 + number, FOREVER, "", frozenset([bytes([number] * 16)])) for number in range(5)))
     put(http, *records(4))
