@@ -92,16 +92,23 @@ def fetch(
 async def _fetched(
     method: str, url: str, addresses: Sequence[str | None], given: dict[str, Any], seconds: float
 ) -> Fetched:
-    """The answer of the first of these addresses that takes a connection."""
+    """The answer of the first of these addresses that takes a connection in its part of the time."""
     import httpx2
 
+    loop = asyncio.get_running_loop()
+    ends = loop.time() + seconds
+    # Of the environment only its certificates: a proxy would look up the name anew, and be told what is sent.
+    client = httpx2.AsyncClient(follow_redirects=False, trust_env=False, verify=httpx2.create_ssl_context())
     # A loop of its own, because nothing else limits a whole exchange: a peer can drip the fields of an answer.
-    async with asyncio.timeout(seconds), httpx2.AsyncClient(follow_redirects=False, timeout=seconds) as client:
-        for number, address in enumerate(addresses, 1):
+    async with asyncio.timeout(seconds), client:
+        for left, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
+            # TCP and TLS are connected one after the other, each in so much time.
+            steps = 1 if left == 1 else 2 * left
+            limits = httpx2.Timeout(seconds, connect=max(ends - loop.time(), 0.001) / steps)
             try:
-                return await _exchanged(client, method, url, address, given)
+                return await _exchanged(client, method, url, address, given | {"timeout": limits})
             except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
-                if number == len(addresses) or not isinstance(error, httpx2.ConnectError):
+                if left == 1 or not isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout):
                     raise Unreachable(f"{_shown(url)} cannot be reached ({type(error).__name__})") from error
     raise Unreachable(f"{_shown(url)} has no address")  # pragma: no cover - a name without one was refused before
 

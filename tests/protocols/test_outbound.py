@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -130,3 +131,53 @@ def test_an_address_that_is_not_public_is_not_asked(
 
     with pytest.raises(Unreachable, match="not on the public internet"):
         outbound.fetch(f"https://{NAME}:{server.server_port}/jwks")
+
+
+def test_an_address_that_never_answers_leaves_time_for_the_next(
+    server: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A firewall that drops what it does not like is no reason not to reach a provider that has a second address."""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.2", server.server_port))
+        silent.listen(5)
+        resolve(monkeypatch, "127.0.0.2", "127.0.0.1")
+
+        assert outbound.fetch(f"https://{NAME}:{server.server_port}/jwks", seconds=6.0).status == 200
+
+
+def test_an_address_that_takes_a_request_is_asked_alone(
+    server: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What may have been done there is not asked for a second time."""
+    resolve(monkeypatch, "127.0.0.1", "127.0.0.3")
+    asked: list[str | None] = []
+    genuine = outbound._exchanged
+
+    async def exchanged(client: Any, method: str, url: str, address: str | None, *given: Any, **more: Any) -> Any:
+        asked.append(address)
+        await genuine(client, method, url, address, *given, **more)
+        raise httpx2.ReadTimeout("nothing came")
+
+    monkeypatch.setattr(outbound, "_exchanged", exchanged)
+
+    with pytest.raises(Unreachable, match="ReadTimeout"):
+        outbound.fetch(f"https://{NAME}:{server.server_port}/jwks")
+
+    assert asked == ["127.0.0.1"]
+
+
+@pytest.mark.parametrize("private", [True, False])
+def test_no_proxy_of_the_environment_is_asked(
+    server: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch, private: bool
+) -> None:
+    """It would look up the name by itself, and a stream's secrets would go by way of it."""
+    with socket.socket() as proxy:
+        proxy.bind(("127.0.0.1", 0))
+        proxy.listen(5)
+        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.getsockname()[1]}")
+            monkeypatch.setenv(name.lower(), f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        monkeypatch.setenv("no_proxy", "nothing.example.com")
+        resolve(monkeypatch, "127.0.0.1")
+
+        assert outbound.fetch(f"https://{NAME}:{server.server_port}/jwks", private=private).status == 200
