@@ -114,7 +114,7 @@ def _stream(name: str, value: Any) -> Stream:
         try:
             values.key_url(texts["poll_url"])
         except ValueError:
-            raise ValueError(f"poll_url of issuer {name!r} is not https") from None
+            raise ValueError(f"poll_url of issuer {name!r} is not https, or no plain address") from None
     return Stream(**texts)
 
 

@@ -16,11 +16,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from .errors import ConfigurationError, StoreError
+from .rules import redirects
 from .rules.http import parse_json_object
 
 FETCH_SECONDS = 2.5
 MAX_ANSWER = 256 * 1024
 _MOST_ADDRESSES = 3
+# Names of IPv4 hosts have these where there is only IPv6 (RFC 6052, RFC 6147).
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_RELAYS = ipaddress.ip_network("192.88.99.0/24")
 
 
 class Unreachable(StoreError):
@@ -60,8 +64,10 @@ def fault_in_address(url: str, *, private: bool) -> str | None:
         host, port = parts.hostname, parts.port
     except ValueError:
         return "it cannot be read"
-    if not host or "@" in parts.netloc or port == 0:
+    if not host or port == 0:
         return "it names no host"
+    if not redirects.is_plain(url):
+        return "it has characters that an address does not have"
     if parts.scheme == "https" or (parts.scheme == "http" and private):
         return None
     return "it is not https"
@@ -148,7 +154,16 @@ def _public_addresses(url: str) -> list[str]:
 
 
 def _is_public(address: str) -> bool:
-    return ipaddress.ip_address(address.partition("%")[0]).is_global
+    """Is it one host of the public internet? What embeds an IPv4 address is where that is, if we know the form."""
+    found = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(found, ipaddress.IPv6Address):
+        if found.sixtofour is not None or found.teredo is not None or found.is_site_local:
+            return False
+        inner = found.ipv4_mapped
+        if found in _NAT64:
+            inner = ipaddress.IPv4Address(int(found) & 0xFFFF_FFFF)
+        found = found if inner is None else inner
+    return found.is_global and not found.is_multicast and not found.is_reserved and found not in _RELAYS
 
 
 def _shown(url: str) -> str:

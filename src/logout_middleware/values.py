@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
+from .rules import redirects
 from .rules.cookies import GuardedCookie, parse_guarded_cookie
 from .rules.redis_url import parse_redis_url
 
@@ -259,6 +260,8 @@ def counted(value: Any) -> int:
 def key_url(value: Any) -> str:
     """An https address, or http on this host."""
     url = text(value)
+    if not redirects.is_plain(url):
+        raise ValueError(f"{url!r} is not a plain address; write e.g. https://login.example.com/keys")
     parts = urlsplit(url)
     if parts.scheme == "https" and parts.hostname:
         return url

@@ -181,3 +181,59 @@ def test_no_proxy_of_the_environment_is_asked(
         resolve(monkeypatch, "127.0.0.1")
 
         assert outbound.fetch(f"https://{NAME}:{server.server_port}/jwks", private=private).status == 200
+
+
+SOUND = [
+    "https://op.example.com", "https://op.example.com:8443/realms/a-b_c/~x.y?p=policy&q=%20+$(!)*@", "https://[2606:4700::1]/",
+    "https://op.example.com/a:b=c",
+]  # fmt: skip
+STRANGE = [
+    "https://op.example.com/end\r\nSet-Cookie: admin=1", "https://op.example.com/\t", "https://op.example.com/a b",
+    "https://op.example.com/\x00", "https://op.example.com/\x7f", 'https://op.example.com/"x', "https://op.example.com/'x",
+    "https://op.example.com;script-src *", "https://op.example.com;/end", "https://op.example.com/a;b",
+    "https://op.example.com,other.example.com/", "https://op.example.com/a,b", "https://op.example.com/#fragment",
+    "https://op.example.com/#", "https://op.example.com/<b>", "https://op.example.com/\\x", "https://op.example.com\\@evil",
+    "https://op.example.com/`", "https://op.example.com/{x}", "https://op.example.com/|", "https://op.example.com/^",
+    "https://ö.example.com/", "https://op.example.com/ö", "https://user@op.example.com/", "https://op.example.com%0a/",
+    "https://*.example.com/", "https://op_x.example.com/", "https://op.example.com=a/", "https://op$x/", " https://op.example.com",
+    "https://op.example.com/\n", "https://op.example.com\n", "\x01https://op.example.com/", "https:/op.example.com",
+    "https://", "https://:8/", "https://[::1", "https://op.example.com:0/", "https://op.example.com:99999/", "ftp://op.example.com/",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("url", SOUND)
+def test_an_ordinary_address_may_be_asked(url: str) -> None:
+    """With everything that providers have in theirs."""
+    assert outbound.fault_in_address(url, private=False) is None
+
+
+@pytest.mark.parametrize("url", STRANGE, ids=ascii)
+@pytest.mark.parametrize("private", [True, False])
+def test_what_could_end_a_header_or_a_policy_is_no_address(url: str, private: bool) -> None:
+    """It comes from a document on the network, and goes into Location fields and a Content-Security-Policy."""
+    assert outbound.fault_in_address(url, private=private) is not None
+
+
+PUBLIC = ["1.1.1.1", "93.184.216.34", "2606:4700::1111", "::ffff:1.1.1.1", "64:ff9b::1.1.1.1", "2a00:1450::1%eth0"]
+NOT_PUBLIC = [
+    "127.0.0.1", "10.0.0.1", "192.168.1.1", "172.16.0.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "255.255.255.255",
+    "224.0.0.1", "239.1.2.3", "232.1.1.1", "240.0.0.1", "198.18.0.1", "192.0.2.1", "::", "::1", "fe80::1",
+    "fe80::1%eth0", "fc00::1",
+    "fd00:ec2::254", "fec0::1", "feff::1", "ff02::1", "ff0e::1", "2001:db8::1", "2002:7f00:1::", "2002:101:101::1",
+    "2001:0:102:304::1", "2001::1", "64:ff9b::127.0.0.1", "64:ff9b::10.0.0.1", "64:ff9b::169.254.169.254",
+    "64:ff9b::224.0.0.1", "64:ff9b:1::1.1.1.1", "::127.0.0.1", "::1.1.1.1", "::ffff:127.0.0.1", "::ffff:10.0.0.1",
+    "::ffff:224.0.0.1",
+    "::ffff:0:10.0.0.1", "::ffff:0:1.1.1.1", "100::1", "4000::1", "192.88.99.1",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("address", PUBLIC)
+def test_what_is_on_the_public_internet_is_asked(address: str) -> None:
+    """Where there is only IPv6, names of IPv4 have the addresses of NAT64 (RFC 6147)."""
+    assert outbound._is_public(address)
+
+
+@pytest.mark.parametrize("address", NOT_PUBLIC)
+def test_what_leads_elsewhere_is_not_public(address: str) -> None:
+    """Groups, reserved ranges, and IPv6 addresses that lead to an IPv4 one inside."""
+    assert not outbound._is_public(address)

@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from logout_middleware import ConfigurationError, LogoutSettings
+from logout_middleware.endpoints import pages
 from logout_middleware.testing import MovableClock
 from tests.client import OWN_LINK, OWN_PAGE, Answer, BuildSite, Device, Site
 
@@ -390,3 +391,28 @@ def test_state_works_over_plain_http_on_the_own_machine(site: BuildSite, op_serv
     back = come_back(rp, f"?state={sent(gone)['state']}", state_cookie(gone))
 
     assert back.header("location") == "/login?state=mine"
+
+
+@pytest.mark.parametrize("tail", ["/end\r\nX: y", ";script-src *", "/a;b", " https://x", "/#x"], ids=ascii)
+def test_RPI_1_a_strange_endpoint_ends_the_logout_here(build: BuildRp, op_server: OpServer, tail: str) -> None:
+    """What could end a header field or a policy is not where a browser is sent; the user is logged out all the same."""
+    op_server.more["end_session_endpoint"] = f"{op_server.issuer}{tail}"
+    rp = build()
+    alice = rp.login("alice")
+
+    answer = leave(rp, alice)
+
+    assert (answer.status, answer.header("location")) == (303, "/login")
+    assert rp.alive(alice) == set()
+
+
+@pytest.mark.parametrize(
+    ("address", "source"),
+    [("https://a.example.com/x?y", " https://a.example.com"), ("https://a.example.com:8/", " https://a.example.com:8"),
+     ("/login", ""), ("app://", " app:"), ("com.example:/bye", " com.example:"), ("app://open/x", " app://open"),
+     ("https://a.example.com;script-src *", ""), ("https://a,b/", ""), ("https://a b/", ""), ("https://a'b/", ""),
+     ("https://*/", ""), ("https://ö/", ""), ("https://u@a.example.com/", ""), ("a;b:c", ""), ("https://[::1", "")],
+)  # fmt: skip
+def test_a_source_in_a_policy_is_an_origin_and_nothing_else(address: str, source: str) -> None:
+    """Whatever an address holds, it adds no directive and no further source."""
+    assert pages.source(address) == source

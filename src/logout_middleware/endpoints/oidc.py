@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
 
 from ..errors import Refused, StoreError
 from ..events import LogoutEvent
 from ..flows.identify import KnownProvider
 from ..flows.logout import Caller
-from ..rules import jose
+from ..rules import jose, redirects
 from ..rules.http import NO_STORE, Request, Response
 from ..rules.logout_token import LogoutToken, read_logout_token
 from ..rules.origins import is_prefetch
@@ -211,15 +210,10 @@ def _for_frames(field: tuple[str, str]) -> tuple[str, str]:
 def _framed(service: Service, issuer: str | None, headers: list[tuple[str, str]]) -> Response:
     """A page of nothing, which only the providers may frame."""
     names = [issuer] if issuer is not None else list(service.providers)
-    origins = " ".join(sorted({_origin_of(each) for each in names})) or "'none'"
+    origins = " ".join(sorted(filter(None, {redirects.source_of(each) for each in names}))) or "'none'"
     fields = [
         ("Content-Type", "text/html; charset=utf-8"), NO_STORE,
         ("Content-Security-Policy", f"default-src 'none'; frame-ancestors {origins}"),
         ("Referrer-Policy", "no-referrer"), *headers,
     ]  # fmt: skip
     return Response(200, tuple(fields), b"<!doctype html><title>Logged out</title>")
-
-
-def _origin_of(issuer: str) -> str:
-    parts = urlsplit(issuer)
-    return f"{parts.scheme}://{parts.netloc}"

@@ -9,8 +9,8 @@ from functools import lru_cache
 from html import escape
 from importlib import resources
 from string import Template
-from urllib.parse import urlsplit
 
+from ..rules import redirects
 from ..rules.http import NO_STORE, Response
 
 
@@ -37,20 +37,18 @@ def confirm(
         f'<p><a href="{escape(cancel)}">Stay logged in</a></p>'
     )
     text = "You are about to log out of this site on this device."
-    return _page(200, "Log out?", text, body, private=private, leads_to=_source(target) + _anywhere_by(provider))
+    return _page(200, "Log out?", text, body, private=private, leads_to=source(target) + _anywhere_by(provider))
 
 
-def _source(target: str) -> str:
+def source(target: str) -> str:
     """The CSP source of a redirect target: its origin, or its scheme alone; nothing for a path of our own."""
-    parts = urlsplit(target)
-    if not parts.scheme:
-        return ""
-    return f" {parts.scheme}://{parts.netloc}" if parts.netloc else f" {parts.scheme}:"
+    found = redirects.source_of(target)
+    return "" if found is None else f" {found}"
 
 
 def _anywhere_by(provider: str | None) -> str:
     """The CSP sources of a way over this address: where a provider leads its browsers, only it knows."""
-    return "" if provider is None else f" https:{_source(provider)}"
+    return "" if provider is None else f" https:{source(provider)}"
 
 
 _SUBMIT = "document.forms[0].submit()"

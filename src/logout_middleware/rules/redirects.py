@@ -7,10 +7,16 @@ the star is exactly one label.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable
+from urllib.parse import urlsplit
 
 _ALLOWED_CHARACTERS = re.compile(r"[\x21\x23-\x3b\x3d\x3f-\x5b\x5d\x5f\x61-\x7a\x7e]+\Z")
+# They quote, end a directive or a list, or begin what is never sent: addresses that we ask have none of them.
+_SPECIAL = frozenset("'\";,#")
+_PLACE = re.compile(r"[A-Za-z0-9.\-:\[\]]+")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*")
 _LABEL = r"(?!xn--)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _HOST = r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)+"
 _WILDCARD = re.compile(rf"https://\*\.({_HOST}(?::[0-9]{{1,5}})?)(/[^*]*)\Z")
@@ -23,6 +29,28 @@ def is_allowed(target: str, allowed: Iterable[str]) -> bool:
     if len(target) > _MAX_TARGET or not _ALLOWED_CHARACTERS.match(target):
         return False
     return any(_fits(target, entry) for entry in allowed)
+
+
+def is_plain(address: str) -> bool:
+    """Is this an absolute address that can stand in a header field or a policy, and means there what it means here?"""
+    if not _ALLOWED_CHARACTERS.match(address) or not _SPECIAL.isdisjoint(address):
+        return False
+    with contextlib.suppress(ValueError):
+        return bool(_PLACE.fullmatch(urlsplit(address).netloc))
+    return False
+
+
+def source_of(target: str) -> str | None:
+    """The origin of this target, or its scheme alone, as a policy names it; None where it has neither."""
+    try:
+        parts = urlsplit(target)
+    except ValueError:
+        return None
+    if not _SCHEME.fullmatch(parts.scheme):
+        return None
+    if not parts.netloc:
+        return f"{parts.scheme}:"
+    return f"{parts.scheme}://{parts.netloc}" if _PLACE.fullmatch(parts.netloc) else None
 
 
 def _fits(target: str, entry: str) -> bool:
