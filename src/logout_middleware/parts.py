@@ -221,13 +221,17 @@ class Parts:
 
 
 def _identity_policy(settings: LogoutSettings) -> IdentityPolicy:
-    others = {each.name: JwtPolicy(each.algorithms, each.name, each.audience) for each in settings.providers.values()}
+    others = {
+        each.name: JwtPolicy(each.algorithms, each.name, each.audience, each.client_id)
+        for each in settings.providers.values()
+    }
     return IdentityPolicy(
         jwt=JwtPolicy(settings.jwt_algorithms, settings.jwt_issuer, settings.jwt_audience),
         trusted=bool(settings.jwt_key) or settings.jwks_url is not None,
         others=others,
         own_issuers=settings.own_issuers,
-        pairs=bool(settings.groups & {"oidc", "push"}),
+        # Whoever may order logouts: which of our processes serves the path of an order does not matter.
+        pairs=bool(settings.providers),
         user_claims=settings.user_claim,
         session_claims=settings.session_claim,
         cookie_secrets=settings.cookie_secret,

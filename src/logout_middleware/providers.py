@@ -20,7 +20,7 @@ from urllib.parse import quote
 from .errors import StoreError
 from .issuers import Issuer
 from .keys import StaticKeys
-from .outbound import Unreachable, fault_in_address, fetch, require_httpx
+from .outbound import FETCH_SECONDS, Unreachable, fault_in_address, fetch, require_httpx
 from .rules import jose
 
 FRESH_SECONDS = 300.0
@@ -90,7 +90,7 @@ class Provider:
         if self._is_stale() or (known is None and not decided):
             fetching = self._refresh()
             if known is None and fetching is not None and not decided:
-                await self._wait(fetching, self._wait_seconds if seconds is None else seconds)
+                await self._wait(fetching, self._patience(seconds))
                 known = self._of(kid)
                 if known is None and not fetching.done():
                     raise StoreError(f"the keys of {self.issuer.name} are being fetched")
@@ -101,6 +101,11 @@ class Provider:
         if since is not None and published.asked_at <= since:
             raise StoreError(f"{self.issuer.name} may have published a new key, and cannot be asked at the moment")
         return published.keys.get(None, ())
+
+    def _patience(self, seconds: float | None) -> float:
+        """A new worker waits for its first keys as long as they may take: after that, requests are not held up."""
+        usual = self._wait_seconds if self._published.keys else max(self._wait_seconds, FETCH_SECONDS)
+        return usual if seconds is None else seconds
 
     def _of(self, kid: str | None) -> Sequence[Any] | None:
         """The keys of this id; None if no such key is known."""
