@@ -99,7 +99,15 @@ class ProviderLogouts:
         if order.user_id is None:
             return True
         facts = await self.logouts.store.facts([user_key(order.user_id, realm)])
-        return any(fact.name == key and fact.text == REGISTERED for fact in facts)
+        if any(fact.name == key and fact.text == REGISTERED for fact in facts):
+            return True
+        if await self.sessions.about([key]):
+            why = "this session is of another user here; does the application keep the provider's sub in it?"
+            await self.logouts.events.emit(LogoutEvent(
+                "session_of_another", "nothing", self.logouts.clock(), user=order.user_id, session=order.session_id,
+                reason=BACKCHANNEL, detail=why,
+            ))  # fmt: skip
+        return False
 
     async def _sessions_of(self, order: LogoutToken, realm: str | None, cut: Revocation) -> dict[bytes, str | None]:
         try:
