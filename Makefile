@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
+NODE := $(VENV)/node/ready
 PEERS := $(VENV)-peers
 BENCH ?=
 
@@ -30,13 +31,13 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-unit: $(READY) servers
+unit: $(READY) $(NODE) servers
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under=96
 
-random: $(READY)  ## the tests in random order; prints the seed
+random: $(READY) $(NODE) servers  ## the tests in random order; prints the seed
 	$(BIN)/pytest -p randomly
 
 faults: $(READY) servers  ## break real servers under load, and judge: is any acknowledged logout lost? prints a table
@@ -56,6 +57,12 @@ bench-live: $(READY) servers  ## how long after a logout open WebSockets and eve
 
 bench-http: $(PEERS)/ready servers  ## real servers under wrk, beside what people use today; BENCH=--quick for a look
 	$(PEERS)/bin/python -m benchmarks http $(BENCH)
+
+# Programs that others wrote in JavaScript, for the tests of the protocols.
+$(NODE): tests/peers/package.json tests/peers/package-lock.json $(READY)
+	mkdir -p $(VENV)/node && cp tests/peers/package.json tests/peers/package-lock.json $(VENV)/node/
+	npm ci --prefix $(VENV)/node --ignore-scripts --no-audit --no-fund --loglevel=error && touch $@ \
+		|| echo "NOT INSTALLED, so their tests cannot run: the npm packages of tests/peers (npm comes with Node.js 20)"
 
 # The peers live apart, so that the tests need none of them.
 $(PEERS)/ready: benchmarks/peers/requirements.lock pyproject.toml

@@ -13,9 +13,9 @@ ROOT = Path(logout_middleware.__file__).parent
 # Each may import what stands above it, and its own kind.
 LAYERS = (
     "errors", "rules", "values", "issuers", "presets", "settings", "events", "stores", "stores.*", "flows", "endpoints",
-    "paths", "keys", "outbound", "providers", "colour", "chores", "opening", "watching", "parts", "logout", "sharing",
-    "asgi_messages", "asgi_live", "asgi", "wsgi_live", "wsgi", "cli", "testing_facts", "testing", "__main__",
-    "__init__",
+    "paths", "keys", "outbound", "providers", "colour", "chores", "opening", "daemon", "watching", "polling", "parts",
+    "logout", "client", "sharing", "asgi_messages", "asgi_live", "asgi_tokens", "asgi", "wsgi_live", "wsgi_tokens",
+    "wsgi", "service_app", "cli", "testing_facts", "testing", "__main__", "__init__",
 )  # fmt: skip
 LOOPS_ALLOWED = {
     "chores.py",
@@ -23,7 +23,7 @@ LOOPS_ALLOWED = {
     "asgi_live.py",
     "colour.py",
     "testing.py",
-    "watching.py",
+    "daemon.py",
     "replica.py",
     "journal.py",
     "outbound.py",

@@ -9,10 +9,11 @@ from . import corpus
 FILES = [
     "README.md", "backchannel.jsonl", "credentials.jsonl", "exempt_paths.jsonl", "jwt_attacks.jsonl", "jwtkit.py",
     "key_collisions.jsonl", "logout_csrf.jsonl", "open_redirect.jsonl", "raw_http.jsonl",
+    "rfc7009_7662.jsonl",
 ]  # fmt: skip
 NUMBERS = {
     "backchannel": 72, "credentials": 188, "exempt_paths": 58, "jwt_attacks": 202, "key_collisions": 33,
-    "logout_csrf": 38, "open_redirect": 479, "raw_http": 35,
+    "logout_csrf": 38, "open_redirect": 479, "raw_http": 35, "rfc7009_7662": 53,
 }  # fmt: skip
 
 

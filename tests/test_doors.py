@@ -33,7 +33,7 @@ from logout_middleware.asgi import LogoutMiddleware as AsgiMiddleware
 from logout_middleware.cli.commands import root
 from logout_middleware.wsgi import LogoutMiddleware as WsgiMiddleware
 
-from .client import OWN_LINK, OWN_PAGE, Answer, AsgiClient, Sender, WsgiClient
+from .client import OWN_LINK, OWN_PAGE, Answer, AsgiClient, Sender, Site, WsgiClient
 from .test_stable_session import by_django, by_flask, by_starlette
 
 KEY, STRANGERS_KEY = "the key that signs the tokens of the matrix", "the key of another issuer, which nobody gave us"
@@ -46,6 +46,11 @@ SETTINGS: Mapping[str, str] = {
     "cookie_secret": SECRET,
     "token_responses": "POST /login: access_token, refresh_token",
     "secret": "the secret that signs links in the matrix",
+    "endpoints": "logout, sessions, oauth",
+    "clients": '{"caller": {"secret": "the secret of the caller of the matrix"}}',
+    "oidc_issuer": "https://login.example.com",
+    "oidc_client_id": "matrix",
+    "admin_key": "the key of the operators of the matrix",
     "allow_unsafe_store": "true",
     "audit": "off",
     "store_deadline": "5s",  # what is measured here is not how fast a busy machine answers
@@ -256,8 +261,9 @@ def with_cookie_beside_token(worker: Worker, user: str) -> Login:
 class Kind:
     """A kind of credential. What it *has*:
 
-    `bearer`, `cookie`: how it is carried. `token`: a text that can be given to whoever takes tokens. `user`, `client`:
-    whom it verifiably names. `sid`: a session id that the application knows. `listed`: a session of the registry.
+    `bearer`, `cookie`: how it is carried. `token`: a text that can be given to whoever takes tokens; `unowned`: one
+    that names no client. `user`, `client`: whom it verifiably names. `sid`: a session id that the application knows.
+    `listed`: a session of the registry.
     """
 
     name: str
@@ -273,12 +279,16 @@ KINDS = (
     _kind("JWT", "bearer token user client sid listed", with_token("bearer")),
     _kind("JWT without jti", "bearer token user client sid listed", with_token("bearer", jti=None)),
     _kind("JWT without sid", "bearer token user client", with_token("bearer", sid=None)),
-    _kind("JWT without sid of a login answer", "bearer token user listed", with_login_answer),
-    _kind("JWT without sid beside a cookie", "bearer token user listed", with_token_beside_cookie),
-    _kind("JWT of another issuer", "bearer token", with_token("bearer", STRANGERS_KEY, iss="https://other.example")),
-    _kind("opaque bearer", "bearer token", with_opaque("bearer")),
+    _kind("JWT without sid of a login answer", "bearer token unowned user listed", with_login_answer),
+    _kind("JWT without sid beside a cookie", "bearer token unowned user listed", with_token_beside_cookie),
+    _kind(
+        "JWT of another issuer",
+        "bearer token unowned",
+        with_token("bearer", STRANGERS_KEY, iss="https://other.example"),
+    ),
+    _kind("opaque bearer", "bearer token unowned", with_opaque("bearer")),
     _kind("JWT in a cookie", "cookie token user client sid listed", with_token("token")),
-    _kind("opaque cookie", "cookie token", with_opaque("opaque")),
+    _kind("opaque cookie", "cookie token unowned", with_opaque("opaque")),
     _kind("Flask cookie", "cookie user sid listed", with_session("flask", by_flask, "user_id")),
     _kind("Starlette cookie", "cookie user sid listed", with_session("starlette", by_starlette, "user_id")),
     _kind("Django cookie", "cookie user sid listed", with_session("django", by_django, "_auth_user_id")),
@@ -387,6 +397,40 @@ def _others(worker: Worker, login: Login, elsewhere: Login) -> dict[str, Any]:
     return {"json": {"scope": "others"}} | presented_elsewhere(worker, login, elsewhere)
 
 
+def _revoked_by_client(worker: Worker, login: Login, elsewhere: Login) -> dict[str, Any]:
+    caller = {"client_id": "caller", "client_secret": "the secret of the caller of the matrix"}
+    return {"form": {"token": login.foremost.text, **caller}}
+
+
+def _ordered(**names: str) -> Callable[[Worker, Login, Login], dict[str, Any]]:
+    """What the provider posts: a logout token with these claims, each named by a member of the login."""
+
+    def send(worker: Worker, login: Login, elsewhere: Login) -> dict[str, Any]:
+        now = int(time.time())
+        claims = {
+            "iss": SETTINGS["oidc_issuer"], "aud": "matrix", "iat": now, "exp": now + 120, "jti": f"o{next(_numbers)}",
+            "events": {"http://schemas.openid.net/event/backchannel-logout": {}},
+        } | {claim: getattr(login, member) for claim, member in names.items()}  # fmt: skip
+        return {"form": {"logout_token": jwt.encode(claims, KEY, "HS256", headers={"typ": "logout+jwt"})}}
+
+    return send
+
+
+def in_a_frame(worker: Worker, login: Login, elsewhere: Login) -> None:
+    """The provider shows our address in a frame; the browser sends no cookie."""
+    query = urlencode({"iss": SETTINGS["oidc_issuer"], "sid": login.sid})
+    answer = worker.get(f"/auth/frontchannel-logout?{query}", headers={"Sec-Fetch-Dest": "iframe"})
+    assert answer.status == 200, answer
+
+
+def _by_operator(**names: str) -> Callable[[Worker, Login, Login], dict[str, Any]]:
+    """What an operator posts: what to revoke, each named by a member of the login."""
+    return lambda worker, login, elsewhere: {
+        "token": SETTINGS["admin_key"], "json": {what: getattr(login, member) for what, member in names.items()}
+    }  # fmt: skip
+
+
+BACKCHANNEL, ADMIN = "/auth/backchannel-logout", "/auth/admin/revoke"
 DOORS = (
     _door("POST with a bearer", "bearer", by_request("POST", "/auth/logout", 200, presented)),
     _door("POST with a token in the body", "token", by_request("POST", "/auth/logout", 200, _body)),
@@ -407,6 +451,13 @@ DOORS = (
         by_call(lambda w, login, other: w.call("revoke_other_sessions", login.user, keep=other.sid)),
     ),
     _door("revoke_client", "client", by_call(lambda w, login, other: w.call("revoke_client", login.client)), "user"),
+    _door("OAuth revocation", "unowned", by_request("POST", "/auth/revoke", 200, _revoked_by_client)),
+    _door("back-channel, session", "sid", by_request("POST", BACKCHANNEL, 200, _ordered(sid="sid"))),
+    _door("back-channel, both", "sid user", by_request("POST", BACKCHANNEL, 200, _ordered(sid="sid", sub="user"))),
+    _door("back-channel, user", "user", by_request("POST", BACKCHANNEL, 200, _ordered(sub="user")), "user"),
+    _door("front-channel", "sid", in_a_frame),
+    _door("admin, session", "sid", by_request("POST", ADMIN, 200, _by_operator(session="sid"))),
+    _door("admin, user", "user", by_request("POST", ADMIN, 200, _by_operator(user="user")), "user"),
     _door("command revoke token", "shared token", by_command("token", lambda login: login.foremost.text)),
     _door("command revoke session", "shared sid", by_command("session", lambda login: login.sid)),
     _door("command revoke user", "shared user", by_command("user", lambda login: login.user), "user"),
@@ -512,8 +563,18 @@ def test_the_matrix_has_no_holes() -> None:
     by_backend = Counter(backend.name for backend, _, _ in COMBINATIONS)
     tried = {(door.name, kind.name) for _, door, kind in COMBINATIONS}
 
-    assert (len(DOORS), len(KINDS), len(DOORS) * len(KINDS)) == (19, 15, 285)
-    assert len(tried) == 163, "the others of 285 lack what the door needs, e.g. a cookie that has no session id"
-    assert by_backend == {each.name: 163 if "shared" in each.has else 131 for each in BACKENDS}
+    assert (len(DOORS), len(KINDS), len(DOORS) * len(KINDS)) == (26, 15, 390)
+    assert len(tried) == 220, "the others of 390 lack what the door needs, e.g. a cookie that has no session id"
+    assert by_backend == {each.name: 220 if "shared" in each.has else 188 for each in BACKENDS}
     assert {door for door, _ in tried} == {door.name for door in DOORS}
     assert {kind for _, kind in tried} == {kind.name for kind in KINDS}
+
+
+def test_a_token_that_never_ends_can_be_logged_out(http: Site) -> None:
+    """Signed by us, with an id, and with neither `exp` nor `iat`: its record is kept for ever."""
+    token = http.issuer.mint("ann", iat=None, exp=None)
+
+    answer = http.post("/auth/logout", token=token)
+
+    assert (answer.status, answer.json["revoked"]["tokens"]) == (200, 1)
+    assert http.call("is_revoked", token)

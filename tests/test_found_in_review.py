@@ -16,7 +16,7 @@ import pytest
 from logout_middleware.asgi import LogoutMiddleware as AsgiMiddleware
 from logout_middleware.colour import run_blocking
 from logout_middleware.flows.known_headers import Known, KnownHeaders
-from logout_middleware.keys import FRESH_SECONDS, JwksKeys
+from logout_middleware.providers import FRESH_SECONDS, Provider
 from logout_middleware.rules.identity import opaque
 from logout_middleware.rules.revocation import FOREVER, Revocation, key_of
 from logout_middleware.stores import StoreForgot
@@ -218,18 +218,17 @@ def test_a_broken_jwks_answer_is_an_outage_and_no_exception(body: str, monkeypat
 def test_a_key_replaced_under_its_old_name_is_noticed() -> None:
     """A remembered identity is read anew after a while, and with it the keys."""
     site = Site("wsgi", jwt_key=(), jwks_url="http://127.0.0.1:9/jwks", jwt_algorithms="HS256")
-    keys: JwksKeys = site.logout.inner.identifier._keys
+    keys: Provider = site.logout.inner.identifier._keys
     keys._clock = site.clock
-    keys._keys, keys._fetched_at = {None: [KEY.encode()]}, site.clock()
+    keys._published.keys, keys._published.fetched_at = {None: [KEY.encode()]}, site.clock()
     token = site.token(exp=site.clock() + 9999)
     for _ in range(3):
         assert site.ask(**bearer(token))[0] == 200
 
-    def replaced() -> None:
-        keys._keys, keys._fetched_at = {None: [b"x" * 32]}, site.clock()
-
-    keys._fetch = replaced  # type: ignore[method-assign]
+    keys._fetched_keys = lambda document: {None: [b"x" * 32]}  # type: ignore[method-assign]
     site.clock.move(FRESH_SECONDS + 1)
+    site.ask(**bearer(token))  # the first request after a while has the keys fetched beside it
+    keys.fetched()
 
     assert site.ask(**bearer(token))[0] == 401
 

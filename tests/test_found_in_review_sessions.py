@@ -201,7 +201,7 @@ def test_a_late_token_ends_itself_and_not_its_session_where_logins_are_not_bound
 def log_out(site: Application, text: str) -> None:
     """Log out with this token by the second worker, as its endpoint does."""
     inner = site.elsewhere.inner
-    identity = run_blocking(inner._identity(text))
+    identity = run_blocking(inner.orders.identity(text))
     assert identity is not None
     run_blocking(inner.logouts.log_out([identity], bound=inner.settings.revoke_bound))
 
@@ -462,7 +462,7 @@ def test_a_socket_of_a_replaced_token_is_closed_by_the_logout_of_its_login(tmp_p
     async def main() -> bool:
         rig = Rig(Chat(), store=f"sqlite:///{tmp_path / 'logout.db'}")
         old, new = token(sid=None, jti="old"), token(sid=None, jti="new")
-        both = [await rig.elsewhere._identity(each) for each in (old, new)]
+        both = [await rig.elsewhere.orders.identity(each) for each in (old, new)]
         await rig.elsewhere.logouts.bindings.bind([each for each in both if each], rig.elsewhere.clock())
         exchange = rig.websocket(old)
         await exchange.until(lambda: bool(exchange.sent))

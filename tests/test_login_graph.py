@@ -421,6 +421,7 @@ def _whole(http: Site) -> None:
     http.issuer.mint = lambda user, **claims: mint(user, **({"iat": int(http.clock())} | claims))  # type: ignore[method-assign]
 
 
+@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize("marked", PAIRS)
 def test_a_login_of_the_same_second_as_the_cut_off_is_accepted_and_the_old_one_is_not(
     two_sites: TwoSites, marked: str

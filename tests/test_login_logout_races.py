@@ -691,6 +691,7 @@ def _remembering(rule: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @pytest.mark.usefixtures("_without_a_loop", "_read_once")
+@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize("block", range(BLOCKS))
 def test_nothing_old_lives_and_nothing_new_dies_in_10000_interleavings(block: int) -> None:
     """Refreshes, logouts and logins of one user under way at once, at two workers (ASGI)."""
@@ -704,6 +705,7 @@ def test_nothing_old_lives_and_nothing_new_dies_in_10000_interleavings(block: in
 
 
 @pytest.mark.usefixtures("_without_a_loop")
+@pytest.mark.usefixtures("unmeasured")
 def test_nothing_old_lives_and_nothing_new_dies_on_a_file(tmp_path: Path) -> None:
     """The same on SQLite, which is what stands behind most applications."""
     site = Site(Coroutines(), lambda clock: SqliteStore(tmp_path / "logout.db", clock=clock))
@@ -714,6 +716,7 @@ def test_nothing_old_lives_and_nothing_new_dies_on_a_file(tmp_path: Path) -> Non
     assert min(seen["dead"], seen["alive"], seen["either"]) > FEW // 20, seen
 
 
+@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize("store", ["memory", "sqlite"])
 def test_nothing_old_lives_and_nothing_new_dies_in_threads(tmp_path: Path, store: str) -> None:
     """The same under WSGI."""

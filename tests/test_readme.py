@@ -115,7 +115,7 @@ def test_there_is_nothing_in_the_readme_that_is_not_tried() -> None:
     """A block of another kind would be one that nobody runs."""
     assert {kind for kind, _ in BLOCKS} == {"sh", "python", "html"}
     assert len(PYTHON) == 5
-    assert len(SHELL) == 5
+    assert len(SHELL) == 6
 
 
 def test_the_settings_table_is_what_the_settings_say() -> None:

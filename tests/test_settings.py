@@ -22,7 +22,7 @@ JWT_LEEWAY COOKIES COOKIE_SECRET USER_CLAIM SESSION_CLAIM MAX_LIFETIME REVOKED_C
 ALIASES SCOPE REQUIRE_CREDENTIAL REDIRECT_URL REDIRECT_ALLOW ON_GET CLIENTS PUBLIC_URL TRUSTED_ORIGINS TRUSTED_PROXIES
 RATE_LIMIT CLEAR_SITE_DATA IDLE_TIMEOUT ABSOLUTE_TIMEOUT PASSIVE_PATHS OIDC_ISSUER OIDC_CLIENT_ID OIDC_CLIENT_SECRET
 OIDC_POST_LOGOUT_REDIRECT_URI ISSUERS SECRET REVOKE_BOUND TOKEN_REQUESTS TOKEN_RESPONSES MAX_SESSIONS REDIS_WAIT
-ALLOW_UNSAFE_STORE STORE_DEADLINE ADMIN_KEY AUDIT
+ALLOW_UNSAFE_STORE STORE_DEADLINE ADMIN_KEY AUDIT PRIVATE_ADDRESSES
 """,
 )
 
@@ -138,12 +138,27 @@ def test_a_text_becomes_a_value(name: str, text: str, value: object) -> None:
         ("REDIRECT_ALLOW", "javascript:alert(1)", "scheme that runs"),
         ("TOKEN_REQUESTS", "/refresh", "is not understood"),
         ("REQUIRE_CREDENTIAL", "maybe", "not a yes or no"),
-        ("ENDPOINTS", "logout, oidc", "'oidc' is not available in this version"),
+        ("ENDPOINTS", "logout, browser", "'browser' is not available in this version"),
         ("ENDPOINTS", "nothing", "not a group of endpoints"),
-        ("ADMIN_KEY", "x" * 32, "not available in this version"),
         ("IDLE_TIMEOUT", "0", "must be above 0; remove it to have none"),
         ("MAX_SESSIONS", "0", "must be above 0; remove it to have no limit"),
-        ("ADMIN_KEY", "x", "not available in this version (the admin endpoints)"),
+        ("ADMIN_KEY", "x" * 31, "is shorter than 32 bytes and can be guessed"),
+        ("ENDPOINTS", "check", "'check' says who is logged in, so it must verify credentials"),
+        ("OIDC_ISSUER", "login.example.com", "is not an issuer; write its address"),
+        ("OIDC_ISSUER", "https://login.example.com/?tenant=1", "is not an issuer"),
+        ("OIDC_CLIENT_ID", "app", "has no provider to go with; set LOGOUT_OIDC_ISSUER"),
+        ("OIDC_CLIENT_SECRET", "s", "has no provider to go with"),
+        ("OIDC_POST_LOGOUT_REDIRECT_URI", "/bye", "is not an address"),
+        ("OIDC_POST_LOGOUT_REDIRECT_URI", "javascript:alert(1)", "is not an address"),
+        ("ISSUERS", "{", "is not JSON"),
+        ("ISSUERS", "[]", "is not a JSON object"),
+        ("ISSUERS", '{"https://i.example": {"jwks": "x"}}', "must be an object of algorithms, audience"),
+        ("ISSUERS", '{"https://i.example": {"keys": "k", "jwks_url": "https://i.example/k"}}', "keep one of them"),
+        ("ISSUERS", '{"https://i.example": {"jwks_url": "http://i.example/k"}}', "not https"),
+        ("ISSUERS", '{"https://i.example": {"algorithms": "none"}}', "'none' is not an algorithm"),
+        ("ISSUERS", '{"https://i.example": {"client_secret": 5}}', "client_secret of issuer"),
+        ("ISSUERS", '{"https://i.example": {"ssf": {"url": "x"}}}', "ssf of issuer"),
+        ("ISSUERS", '{"https://i.example": {"ssf": {"poll_url": "http://i.example/poll"}}}', "is not https"),
     ],
 )
 def test_a_mistake_names_the_variable_and_what_to_write(name: str, text: str, said: str) -> None:
@@ -157,16 +172,64 @@ def test_a_mistake_names_the_variable_and_what_to_write(name: str, text: str, sa
 
 def test_all_mistakes_are_told_at_once() -> None:
     """Nobody restarts five times to learn of five mistakes."""
-    told = mistakes(SCOPE="all", STORRE="x", MODE="see", ADMIN_KEY="x", SECRET_FILE="/does/not/exist")
+    told = mistakes(SCOPE="all", STORRE="x", MODE="see", AUDIT="x", SECRET_FILE="/does/not/exist")
 
     assert [mistake.split(":")[0] for mistake in told] == [
         "E001 LOGOUT_STORRE",
         "E005 LOGOUT_SECRET_FILE",
         "E002 LOGOUT_MODE",
         "E002 LOGOUT_SCOPE",
-        "E003 LOGOUT_ADMIN_KEY",
+        "E002 LOGOUT_AUDIT",
     ]
     assert "did you mean LOGOUT_STORE?" in told[0]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"OIDC_ISSUER": "https://i.example"}, "E114 LOGOUT_OIDC_CLIENT_ID: required with LOGOUT_OIDC_ISSUER"),
+        ({"OIDC_ISSUER": "http://i.example", "OIDC_CLIENT_ID": "app"}, "E118 issuer 'http://i.example': is not https"),
+        ({"ENDPOINTS": "oauth", "JWT_KEY": "k" * 32, "JWT_ALGORITHMS": "HS256"}, "E113 LOGOUT_CLIENTS: "),
+        ({"ENDPOINTS": "push"}, "E119 LOGOUT_ENDPOINTS: 'push' has nobody to hear from and nobody to tell"),
+        ({"ENDPOINTS": "admin"}, "E116 LOGOUT_ADMIN_KEY: LOGOUT_ENDPOINTS=admin needs it"),
+    ],
+)
+def test_a_group_says_what_it_needs(given: dict[str, str], said: str) -> None:
+    """What cannot be answered truly is not served at all."""
+    (mistake,) = mistakes(**given)
+
+    assert mistake.startswith(said)
+
+
+def test_groups_are_switched_on_by_what_they_need() -> None:
+    """A provider, or an admin key, is enough."""
+    settings = load(OIDC_ISSUER="https://i.example", OIDC_CLIENT_ID="app", ADMIN_KEY="k" * 32)
+
+    assert settings.groups == {"logout", "sessions", "oidc", "admin"}
+    assert settings.own_issuers == {"https://i.example"}
+
+
+def test_what_is_said_of_an_issuer_twice_is_put_together() -> None:
+    """LOGOUT_ISSUERS says how the keys of LOGOUT_OIDC_ISSUER are found; the secrets of neither are shown."""
+    more = '{"https://i.example": {"jwks_url": "https://keys.example/jwks", "algorithms": "ES256"}}'
+    settings = load(OIDC_ISSUER="https://i.example", OIDC_CLIENT_ID="app", OIDC_CLIENT_SECRET="hidden", ISSUERS=more)
+
+    issuer = settings.providers["https://i.example"]
+
+    assert (issuer.client_id, issuer.jwks_url, issuer.algorithms) == ("app", "https://keys.example/jwks", ("ES256",))
+    assert "hidden" not in repr(settings) + repr(issuer)
+
+
+def test_one_issuer_of_tokens_and_of_logins_has_one_set_of_keys() -> None:
+    """JWT_ISSUER and OIDC_ISSUER are the same: its JWKS_URL verifies logout tokens, too."""
+    settings = load(
+        JWT_ISSUER="https://i.example", JWKS_URL="https://i.example/jwks", JWT_ALGORITHMS="ES256",
+        OIDC_ISSUER="https://i.example", OIDC_CLIENT_ID="app",
+    )  # fmt: skip
+
+    issuer = settings.providers["https://i.example"]
+
+    assert (issuer.jwks_url, issuer.algorithms) == ("https://i.example/jwks", ("ES256",))
 
 
 def test_unknown_keywords_are_mistakes_too() -> None:

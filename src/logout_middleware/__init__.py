@@ -8,7 +8,10 @@ The map of the package, in reading order. A request: `asgi.py` or `wsgi.py` (the
 `stores/`. What an answer hands out is looked at in `flows/answers.py`; who belongs to one login is in
 `flows/bindings.py`, who is logged in where in `flows/sessions.py`. Open connections are in `flows/live.py`,
 `asgi_live.py` and `wsgi_live.py`; `watching.py` hears of other workers' logouts for them. `settings.py` has every
-LOGOUT_* variable; `parts.py` builds everything; `logout.py` is what code calls.
+LOGOUT_* variable; `parts.py` builds everything; `logout.py` is what code calls. Registered applications and operators
+come by `endpoints/oauth.py` and `endpoints/admin.py`, and give the same orders as code (`flows/orders.py`); `client.py`
+is for applications that share no store. Other parties push logouts (`endpoints/push.py`, `flows/pushed.py`), or
+`polling.py` asks for them.
 A store is found and stacked in `opening.py`: journal → replica → breaker → SQLite, Redis, SQL server or memory.
 """
 

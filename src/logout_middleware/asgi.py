@@ -22,18 +22,18 @@ from .asgi_messages import (
     ReplayedBody,
     Scope,
     Send,
-    is_json_answer,
     lines_of,
     make_request,
     nothing,
     send_response,
     with_headers,
 )
+from .asgi_tokens import TokenAnswer
 from .colour import finish
 from .endpoints import Endpoint, route_below, routes, with_cors
 from .endpoints.service import refusal_of
 from .errors import ConfigurationError, Refused
-from .flows.answers import MAX_TOKEN_ANSWER, Began
+from .flows.answers import Began
 from .flows.guard import PASS, Decision
 from .flows.known_headers import Known
 from .flows.sessions import Visit
@@ -44,7 +44,7 @@ from .rules.credentials import read_query, read_subprotocols, without_cookies
 from .rules.http import Request, Response
 from .rules.identity import Identity
 from .settings import LogoutSettings
-from .sharing import Shell, for_middleware
+from .sharing import Shell, for_middleware, waking
 from .values import TokenPath
 
 # As frameworks write them; ASGI asks for lower case.
@@ -54,8 +54,6 @@ _WATCHED_KINDS = frozenset({b"h", b"e"})  # the sixth letter of text/html and of
 
 Outcome = tuple[Decision, float, bool]
 """What was decided about a request, when it began, and whether its path answers with tokens."""
-_BEFORE_START = ("http.response.debug", "http.response.early_hint", "http.response.push")
-"""Messages that may come before the start of the answer that they are about."""
 
 
 class LogoutMiddleware(Shell[App]):
@@ -107,7 +105,7 @@ class LogoutMiddleware(Shell[App]):
         if (authorization is None and cookie is None) or (self._exempts and self._paths.is_exempt(path)):
             # Nothing but a GET without parameters is sure not to be a login, whose cookies we want to see.
             if method != "GET" or self._signs_sessions or scope.get("query_string"):
-                send = partial(_sent, self, send, scope, (PASS, self.logout.clock(), False), False)
+                send = partial(_sent, (send, scope, self._body, self, (PASS, self.logout.clock(), False), False))
             return await self.app(scope, receive, send)
         passed: Known | Outcome
         known = None if repeated else self._seen_alive(authorization, cookie)
@@ -127,7 +125,7 @@ class LogoutMiddleware(Shell[App]):
                 return await self._carry_out(passed, scope, receive, send)
         if identity is None:
             if method != "GET" or self._signs_sessions or scope.get("query_string"):
-                send = partial(_sent, self, send, scope, (PASS, self.logout.clock(), False), False)
+                send = partial(_sent, (send, scope, self._body, self, (PASS, self.logout.clock(), False), False))
             return await self.app(scope, receive, send)
         state = scope.get("state")
         if state is None:
@@ -135,7 +133,8 @@ class LogoutMiddleware(Shell[App]):
         else:
             state["logout"] = identity
         try:
-            await self.app(scope, receive, partial(_sent, self, send, scope, passed, cookie is not None))
+            watch = (send, scope, self._body, self, passed, cookie is not None)
+            await self.app(scope, receive, partial(_sent, watch))
         except BaseException as error:
             if not await self._left(scope, error):
                 raise
@@ -157,8 +156,9 @@ class LogoutMiddleware(Shell[App]):
         whole, scope = scope, with_headers(scope, headers)
         if decision.identity is not None:
             scope["state"] = {**(scope.get("state") or {}), "logout": decision.identity}
+        sent = _sent_with_deletions if decision.delete else _sent
         try:
-            await self.app(scope, receive, partial(_sent, self, send, whole, outcome, False))
+            await self.app(scope, receive, partial(sent, (send, whole, self._body, self, outcome, False)))
         except BaseException as error:
             if not await self._left(whole, error):
                 raise
@@ -200,7 +200,7 @@ class LogoutMiddleware(Shell[App]):
         # A request that brings a token of its own asks for its successor; it is no login.
         outcome = (decision, at, bool(answered) and not tokens)
         if answered and decision.refusal is None:
-            send = _TokenAnswer(self, scope, outcome, answered, send).send
+            send = TokenAnswer(self._answers, partial(self._began, scope, outcome), answered, send).send
             # Nobody can read a compressed answer here; and the caller must not choose whether it is read.
             scope = with_headers(scope, [pair for pair in scope["headers"] if pair[0] != b"accept-encoding"])
         await self._carry_out(outcome, scope, body.replay, send)
@@ -224,10 +224,9 @@ class LogoutMiddleware(Shell[App]):
             delete=decision.delete, is_login=is_login, visit=service.visit(request, scope["path"]),
         )  # fmt: skip
 
-    async def _start(
-        self, send: Send, scope: Scope, passed: Known | Outcome, by_cookie: bool, message: Message
-    ) -> None:
+    async def _start(self, watch: Watch, message: Message) -> None:
         """Send the start of an answer that sets or must delete cookies, or is a page or an event stream."""
+        send, scope, _, _, passed, by_cookie = watch
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in message.get("headers") or ()]
         fields = {name.lower(): value for name, value in headers}
         kind, kept = fields.get("content-type", ""), fields.get("cache-control", "")
@@ -252,8 +251,9 @@ class LogoutMiddleware(Shell[App]):
             live_loop = self._loops[loop] = LiveLoop(self.logout, loop)
         return live_loop
 
-    def _part(self, send: Send, scope: Scope, passed: Known | Outcome, message: Message) -> Awaitable[None]:
+    def _part(self, watch: Watch, message: Message) -> Awaitable[None]:
         """Forward a message of a body that comes in parts, or may."""
+        send, scope, _, _, passed, _ = watch
         body: Body | None = scope.get(self._body)
         if body is not None:
             return body.send(message)
@@ -335,64 +335,31 @@ def _identities(passed: Known | Outcome) -> tuple[Identity, ...]:
     return passed.identities if isinstance(passed, Known) else passed[0].identities
 
 
-def _sent(
-    shell: LogoutMiddleware, send: Send, scope: Scope, passed: Known | Outcome, by_cookie: bool, message: Message
-) -> Awaitable[None]:
+Watch = tuple[Send, Scope, str, LogoutMiddleware, Known | Outcome, bool]
+"""The server's `send` and the scope of a request, where a streamed body is noted, and what was decided about it."""
+
+
+def _sent(watch: Watch, message: Message) -> Awaitable[None]:
     """Forward one message of an answer. Most pass at once: this is no coroutine, it hands on the server's."""
-    kind = message["type"]
-    if kind == "http.response.start":
-        if type(passed) is tuple and passed[0].delete:
-            return shell._start(send, scope, passed, by_cookie, message)
+    # One tuple, because every parameter that `partial` hands on costs each message.
+    if message["type"] == "http.response.start":
         headers = message.get("headers") or ()
         if type(headers) is not list:
-            message = {**message, "headers": [tuple(pair) for pair in headers]}
-        for name, value in message["headers"]:
-            if name in _WATCHED and (name in _SETS or value[5:6] in _WATCHED_KINDS):
-                return shell._start(send, scope, passed, by_cookie, message)
-    elif "more_body" in message or shell._body in scope:
-        return shell._part(send, scope, passed, message)
-    return send(message)
+            headers = [tuple(pair) for pair in headers]
+            message = {**message, "headers": headers}
+        for name, value in headers:
+            if name in _WATCHED and (value[5:6] in _WATCHED_KINDS or name in _SETS):
+                return watch[3]._start(watch, message)
+    elif "more_body" in message or watch[2] in watch[1]:
+        return watch[3]._part(watch, message)
+    return watch[0](message)
 
 
-class _TokenAnswer:
-    """Holds the answer of a login or refresh back until its tokens are dealt with.
-
-    What is no JSON passes at once, and so does what is no success: an error may repeat tokens, and issues none.
-    """
-
-    def __init__(self, shell: LogoutMiddleware, scope: Scope, outcome: Outcome, fields: set[str], send: Send) -> None:
-        self._shell, self._scope, self._outcome, self._fields, self._send = shell, scope, outcome, fields, send
-        self._start: Message | None = None
-        self._parts = bytearray()
-
-    async def send(self, message: Message) -> None:
-        """Forward this message, or keep it until the last."""
-        kind = message["type"]
-        if kind == "http.response.start" and 200 <= message["status"] < 300 and is_json_answer(message):
-            self._start = message
-        elif self._start is None or kind in _BEFORE_START:
-            await self._send(message)
-        elif kind != "http.response.body":
-            # The body, or the rest of it, comes by a way that we do not see, e.g. `http.response.pathsend`.
-            start, self._start = self._start, None
-            await self._send(start)
-            if self._parts:
-                await self._send({"type": "http.response.body", "body": bytes(self._parts), "more_body": True})
-            await self._send(message)
-        else:
-            self._parts += message.get("body", b"")
-            more = message.get("more_body", False)
-            if more and len(self._parts) <= MAX_TOKEN_ANSWER:
-                return
-            start, self._start = self._start, None
-            await self._send(start if len(self._parts) > MAX_TOKEN_ANSWER else await self._dealt_with(start))
-            await self._send({**message, "body": bytes(self._parts)})
-
-    async def _dealt_with(self, start: Message) -> Message:
-        answers, began = self._shell.logout.answers, self._shell._began(self._scope, self._outcome)
-        lines = [value.decode("latin-1") for name, value in start["headers"] if name.lower() == b"set-cookie"]
-        await answers.tokens(answers.tokens_in(bytes(self._parts), self._fields), lines, began)
-        return start
+def _sent_with_deletions(watch: Watch, message: Message) -> Awaitable[None]:
+    """The same of an answer that must delete cookies, whatever it sets itself."""
+    if message["type"] == "http.response.start":
+        return watch[3]._start(watch, message)
+    return _sent(watch, message)
 
 
 class LogoutEndpoints:
@@ -400,7 +367,7 @@ class LogoutEndpoints:
 
     def __init__(self, logout: Logout | None = None, *, settings: LogoutSettings | None = None, **given: Any) -> None:
         self.logout = for_middleware(logout, settings, blocking=False, given=given)
-        self._routes = routes(self.logout.service, "")
+        self._routes = waking(routes(self.logout.service, ""), self.logout)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request below the mount; other paths are 404."""

@@ -7,15 +7,17 @@ tests, `run_blocking` runs the same coroutine without any event loop: with a blo
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future, wait
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from .errors import StoreError
 from .rules.revocation import Revocation
 from .stores import WRITE_DEADLINES, Changes, Count, Fact, Outcome, Store
 
 T = TypeVar("T")
+P = ParamSpec("P")
 _MOST_AWAITS = 10_000
 _ANSWER_SECONDS = 0.02
 """So much later than the store itself, whose own message says more."""
@@ -40,6 +42,17 @@ def run_blocking(coroutine: Coroutine[Any, Any, T]) -> T:
     raise RuntimeError("the coroutine swallowed the error and suspended again")
 
 
+def blocking(
+    method: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[Any, P], T]:
+    """The same method for a class that has the async one as `inner`: done when it returns."""
+
+    def run(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return run_blocking(method(self.inner, *args, **kwargs))
+
+    return functools.update_wrapper(run, method)
+
+
 async def call_here(work: Callable[[], T]) -> T:
     """Run a blocking call in place: the WSGI side of `call_in_thread`."""
     return work()
@@ -58,6 +71,11 @@ async def wait_here(future: Future[None], seconds: float) -> None:
 async def wait_in_loop(future: Future[None], seconds: float) -> None:
     """Return when this is done, or after so many seconds, while the event loop goes on."""
     await asyncio.wait([asyncio.wrap_future(future)], timeout=seconds)
+
+
+async def pause_in_loop(seconds: float) -> None:
+    """Let time pass, while the event loop goes on."""
+    await asyncio.sleep(seconds)
 
 
 async def finish(coroutine: Coroutine[Any, Any, T]) -> T:

@@ -24,8 +24,11 @@ class LogoutEvent:
 
     `kind`: logout · session_ended (each session that one ended, for callbacks only) · target_refused · token_refused ·
     scope_refused · rate_limited · quota_exceeded · token_ignored · body_ignored · store_failed · store_adopted ·
-    would_refuse. `outcome`: done · pending (in this host's journal) · nothing · refused · failed · failed_open ·
-    failed_closed. `keys`: hex digests. `time`: seconds since 1970.
+    would_refuse · client_refused (no client, or a wrong secret) · operator_refused (a wrong admin key) · push_refused
+    (of another party) · push_unmapped (it names nobody that we know) · push_noted (it asks for no logout) ·
+    stream_updated.
+    `outcome`: done · pending (in this host's journal) · nothing · refused · failed · failed_open · failed_closed.
+    `keys`: hex digests. `time`: seconds since 1970.
     """
 
     kind: str
@@ -52,6 +55,7 @@ _LEVELS = {
     "store_adopted": logging.WARNING,
     "rate_limited": logging.WARNING,
     "quota_exceeded": logging.WARNING,
+    "push_unmapped": logging.WARNING,
 }
 
 

@@ -5,7 +5,6 @@ What one issuer says concerns only what that issuer issued. How its keys are fet
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -49,6 +48,11 @@ class Issuer:
     post_logout_redirect_uri: str | None = None
     stream: Stream | None = None
 
+    @property
+    def addressees(self) -> tuple[str, ...]:
+        """Whom what it sends to us is for: the `aud` of its security events."""
+        return (*self.audience, *([self.client_id] if self.client_id else []))
+
 
 def issuer_name(value: Any) -> str:
     """An `iss`: an address without query or fragment (OpenID Connect Core 2), compared byte for byte."""
@@ -69,15 +73,9 @@ def landing(value: Any) -> str:
 
 def issuers(value: Any) -> Mapping[str, Issuer]:
     """JSON of issuers by name; the secrets are never shown in a message."""
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            raise ValueError("is not JSON") from None
-    if not isinstance(value, dict):
-        raise ValueError('is not a JSON object; write {"https://login.example.com": {"client_id": "…"}}')
+    found = values.json_object(value, like='{"https://login.example.com": {"client_id": "…"}}')
     return {
-        issuer_name(name): each if isinstance(each, Issuer) else _issuer(name, each) for name, each in value.items()
+        issuer_name(name): each if isinstance(each, Issuer) else _issuer(name, each) for name, each in found.items()
     }
 
 

@@ -5,35 +5,24 @@ The methods are written once, as coroutines; the blocking class runs the same co
 
 from __future__ import annotations
 
-import contextlib
-import functools
-from collections.abc import Callable, Collection, Coroutine
-from datetime import datetime
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from collections.abc import Collection
+from typing import Any
 from urllib.parse import urlencode
 
-from .colour import fitting, run_blocking
-from .errors import ConfigurationError, Refused, StoreError
+from .colour import blocking, fitting
+from .endpoints import routes
+from .endpoints.metadata import configuration
+from .errors import ConfigurationError
 from .events import Callback, LogoutEvent
-from .flows.live import REFRESHED
+from .flows.introspection import explain, introspect
+from .flows.orders import Moment, named
 from .flows.sessions import Session
 from .opening import open_store
 from .parts import Parts
-from .rules.credentials import Credential
+from .rules.credentials import required_token
 from .rules.identity import Identity
-from .rules.revocation import (
-    FOREVER,
-    Verdict,
-    client_key,
-    everyone_key,
-    is_revoked,
-    session_key,
-    user_key,
-)
+from .rules.revocation import Verdict, everyone_key, session_key, user_key
 from .settings import LogoutSettings
-from .stores import PartlyKnown
-
-Moment = float | datetime
 
 
 class Logout(Parts):
@@ -50,30 +39,19 @@ class Logout(Parts):
         A dead, expired or unreadable token is True, too. `token_type_hint` is accepted and not needed.
         `reason="refresh"`: a token that its refresh replaced; its session and what is open by it go on.
         """
-        identity = await self._identity(token)
-        if identity is not None:
-            bound = self.settings.revoke_bound and reason != REFRESHED
-            await self.logouts.log_out([identity], bound=bound, reason=reason or "revoke_token")
+        await self.orders.end_token(required_token(token), reason=reason)
         return True
 
     async def revoke_session(self, sid: str, *, issuer: str | None = None, reason: str | None = None) -> None:
         """End one session: every token and cookie that carries this session id, and what is bound to them."""
-        key = session_key(_name("sid", sid), self.identifier.policy.realm(issuer))
-        await self.logouts.end_sessions({key: str(sid)}, reason=reason or "revoke_session")
+        await self.orders.end_session(sid, issuer=issuer, reason=reason)
 
     async def revoke_user(
         self, sub: str, *, issuer: str | None = None, before: Moment | None = None,
         keep: str | Collection[str] | None = None, reason: str | None = None,
     ) -> None:  # fmt: skip
         """End everything of a user that was issued up to `before` (default: now), except the sessions `keep`."""
-        realm = self.identifier.policy.realm(issuer)
-        kept = [keep] if isinstance(keep, str) else list(keep or ())
-        names = [session_key(_name("keep", sid), realm) for sid in kept]
-        names += await self.logouts.bindings.members(names, self.clock())
-        key = user_key(_name("sub", sub), realm)
-        await self._cut_off(
-            key, before, frozenset(names), scope="user", user=str(sub), issuer=realm, reason=reason or "revoke_user"
-        )
+        await self.orders.end_user(sub, issuer=issuer, before=before, keep=keep, reason=reason)
 
     async def revoke_other_sessions(self, sub: str, *, keep: str, issuer: str | None = None) -> None:
         """End all sessions of a user but one."""
@@ -81,35 +59,13 @@ class Logout(Parts):
 
     async def revoke_client(self, client_id: str, *, issuer: str | None = None, reason: str | None = None) -> None:
         """End everything that was issued to one application."""
-        key = client_key(_name("client_id", client_id), self.identifier.policy.realm(issuer))
-        await self._cut_off(key, None, frozenset(), scope="client", reason=reason or "revoke_client")
+        await self.orders.end_client(client_id, issuer=issuer, reason=reason)
 
     async def revoke_everyone(
         self, before: Moment | None = None, *, issuer: str | None = None, reason: str | None = None
     ) -> None:
         """End everything that was issued up to `before` (default: now); for the day a signing key leaks."""
-        key = everyone_key(self.identifier.policy.realm(issuer))
-        await self._cut_off(key, before, frozenset(), scope="everyone", reason=reason or "revoke_everyone")
-
-    async def _cut_off(
-        self, key: bytes, before: Moment | None, keep: frozenset[bytes], *, scope: str, reason: str,
-        user: str | None = None, issuer: str | None = None,
-    ) -> None:  # fmt: skip
-        now = self.clock()
-        moment = before.timestamp() if isinstance(before, datetime) else before
-        cut = self.logouts.cut_off(
-            key, before=now + self.settings.jwt_leeway if moment is None else moment, keep=keep, reason=reason, now=now
-        )
-        event = LogoutEvent(kind="logout", outcome="done", time=now, scope=scope, user=user, reason=reason)
-        sessions: dict[bytes, str | None] = {}
-        if user is not None:
-            with contextlib.suppress(StoreError):
-                known = await self.registry.of_user(key, issuer)
-                sessions = {
-                    each.key: each.sid for each in known if each.key not in keep and each.last_seen <= cut.before
-                }
-        await self.logouts.revoke([cut], event)
-        await self.logouts.tell_ends(sessions, event)
+        await self.orders.end_everyone(before, issuer=issuer, reason=reason)
 
     # ---- ask -----------------------------------------------------------------------------------------
 
@@ -120,16 +76,7 @@ class Logout(Parts):
         """
         if not self.identifier.policy.verifies_tokens:
             raise ConfigurationError("E401 introspect_token: needs LOGOUT_JWT_KEY or LOGOUT_JWKS_URL to verify tokens")
-        verdict = await self.explain(token)
-        identity = verdict.identity
-        if identity is None or not identity.verified or verdict.refusal is not None:
-            return {"active": False}
-        members = {
-            "active": True, "sub": identity.user_id, "sid": identity.session_id, "client_id": identity.client_id,
-            "jti": identity.token_id, "iss": identity.issuer or self.settings.jwt_issuer,
-            "iat": _whole(identity.issued_at), "exp": _whole(identity.expires_at),
-        }  # fmt: skip
-        return {name: value for name, value in members.items() if value is not None}
+        return await introspect(self.identifier, self.logouts, required_token(token))
 
     async def is_revoked(self, token: str) -> bool:
         """Does any revocation refuse this token? Not knowing is StoreError, never False."""
@@ -137,33 +84,7 @@ class Logout(Parts):
 
     async def explain(self, token: str) -> Verdict:
         """What the guard says of this token, and which record says so."""
-        _text(token)
-        presented = await self.identifier.token(Credential("bearer", "", token))
-        identity = presented.identity
-        if identity is None:
-            return Verdict(None, None, getattr(presented.credential, "why", "it cannot be read"))
-        try:
-            records = await self.store.find(identity.keys)
-            (identity,) = await self.logouts.marks.exact([identity], records)
-            record = is_revoked(identity, records)
-        except PartlyKnown as error:
-            record = is_revoked(identity, error.known)
-            if record is None:
-                raise
-        if record is not None:
-            return Verdict(identity, record, f"revoked ({record.reason})")
-        now = self.clock()
-        if identity.fault is not None:
-            return Verdict(identity, None, identity.fault)
-        if identity.verified and now >= identity.expires_at + self.settings.jwt_leeway:
-            return Verdict(identity, None, "it expired")
-        if identity.verified and now < identity.not_before - self.settings.jwt_leeway:
-            return Verdict(identity, None, "it is not valid yet")
-        return Verdict(identity)
-
-    async def _identity(self, token: str) -> Identity | None:
-        _text(token)
-        return (await self.identifier.token(Credential("body", "token", token))).identity
+        return await explain(self.identifier, self.logouts, required_token(token))
 
     # The names that GenAuth's SDK gives them (GA-11).
     revokeToken = revoke_token  # noqa: N815
@@ -182,9 +103,9 @@ class Logout(Parts):
             raise TypeError("give either a token or a session id")
         now = self.clock()
         if sid is not None:
-            subject = session_key(_name("sid", sid), self.identifier.policy.realm(issuer))
+            subject = session_key(named("sid", sid), self.identifier.policy.realm(issuer))
         else:
-            identity = await self._identity(token or "")
+            identity = await self.orders.identity(token or "")
             if identity is None or not identity.verified:
                 return  # Nothing but its own revocation refuses it.
             subject = identity.own_key
@@ -197,7 +118,7 @@ class Logout(Parts):
         is not "none".
         """
         realm = self.identifier.policy.realm(issuer)
-        return await self.registry.of_user(user_key(_name("sub", sub), realm), realm)
+        return await self.registry.of_user(user_key(named("sub", sub), realm), realm)
 
     # ---- the rest ------------------------------------------------------------------------------------
 
@@ -214,10 +135,14 @@ class Logout(Parts):
             raise ConfigurationError("E402 logout_url: set LOGOUT_SECRET, which signs the address")
         if (identity is None) == (sid is None):
             raise TypeError("give either the identity of the request or a session id")
-        key = identity.login_key if identity is not None else session_key(_name("sid", sid or ""))
+        key = identity.login_key if identity is not None else session_key(named("sid", sid or ""))
         query = {"redirect_uri": redirect_uri, "state": state, "intent": self.links.make(key, redirect_uri)}
         path = f"{self.settings.prefix}/logout?{urlencode({k: v for k, v in query.items() if v is not None})}"
         return (self.settings.public_url or "") + path
+
+    def metadata(self) -> dict[str, Any]:
+        """Which endpoints the middleware serves, and where, as `/.well-known/logout-configuration` tells it."""
+        return configuration(self.settings, routes(self.service, self.settings.prefix), self.settings.prefix)
 
     def on_event(self, callback: Callback) -> Callback:
         """Call this with every LogoutEvent; usable as a decorator. What it raises is logged, never passed on."""
@@ -258,19 +183,6 @@ class Logout(Parts):
         return await self.store.purge(at_most)
 
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-def _blocking(
-    method: Callable[Concatenate[Logout, P], Coroutine[Any, Any, T]],
-) -> Callable[Concatenate[BlockingLogout, P], T]:
-    def run(self: BlockingLogout, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return run_blocking(method(self.inner, *args, **kwargs))
-
-    return functools.update_wrapper(run, method)
-
-
 class BlockingLogout:
     """`Logout` for code without an event loop: the same methods, done when they return."""
 
@@ -279,40 +191,23 @@ class BlockingLogout:
         self.settings = self.inner.settings
         self.logout_url = self.inner.logout_url
         self.on_event = self.inner.on_event
+        self.metadata = self.inner.metadata
 
-    revoke_token = _blocking(Logout.revoke_token)
-    revoke_session = _blocking(Logout.revoke_session)
-    revoke_user = _blocking(Logout.revoke_user)
-    revoke_other_sessions = _blocking(Logout.revoke_other_sessions)
-    revoke_client = _blocking(Logout.revoke_client)
-    revoke_everyone = _blocking(Logout.revoke_everyone)
-    mark_login = _blocking(Logout.mark_login)
-    introspect_token = _blocking(Logout.introspect_token)
-    is_revoked = _blocking(Logout.is_revoked)
-    explain = _blocking(Logout.explain)
-    list_sessions = _blocking(Logout.list_sessions)
-    check = _blocking(Logout.check)
-    adopt_store = _blocking(Logout.adopt_store)
-    purge = _blocking(Logout.purge)
-    close = _blocking(Logout.close)
+    revoke_token = blocking(Logout.revoke_token)
+    revoke_session = blocking(Logout.revoke_session)
+    revoke_user = blocking(Logout.revoke_user)
+    revoke_other_sessions = blocking(Logout.revoke_other_sessions)
+    revoke_client = blocking(Logout.revoke_client)
+    revoke_everyone = blocking(Logout.revoke_everyone)
+    mark_login = blocking(Logout.mark_login)
+    introspect_token = blocking(Logout.introspect_token)
+    is_revoked = blocking(Logout.is_revoked)
+    explain = blocking(Logout.explain)
+    list_sessions = blocking(Logout.list_sessions)
+    check = blocking(Logout.check)
+    adopt_store = blocking(Logout.adopt_store)
+    purge = blocking(Logout.purge)
+    close = blocking(Logout.close)
     # The names that GenAuth's SDK gives them (GA-11).
     revokeToken = revoke_token  # noqa: N815
     introspectToken = introspect_token  # noqa: N815
-
-
-def _text(token: object) -> None:
-    if not isinstance(token, str) or not token:
-        raise Refused(400, "invalid_request", "token must be a text that is not empty")
-
-
-def _name(parameter: str, value: object) -> str:
-    """User and session ids compare as text (contract 2, Realm)."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    if not isinstance(value, str) or not value:
-        raise TypeError(f"{parameter} must be a text that is not empty")
-    return value
-
-
-def _whole(seconds: float | None) -> int | None:
-    return int(seconds) if seconds is not None and abs(seconds) < FOREVER else None

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .chores import Chores
-from .colour import fitting, wait_here, wait_in_loop
+from .colour import fitting, pause_in_loop, wait_here, wait_in_loop
 from .endpoints.limits import Limiter
 from .endpoints.links import Links
 from .endpoints.service import Service
@@ -22,13 +22,15 @@ from .flows.identify import Identifier, KeySource
 from .flows.learned_cookies import LearnedCookies
 from .flows.live import Live
 from .flows.logout import Logouts
+from .flows.orders import Orders
 from .flows.provider_logout import ProviderLogouts
 from .flows.sessions import Sessions
 from .flows.stable_session import StableSessions
 from .issuers import Issuer
 from .keys import StaticKeys
 from .opening import Clock, Stack, look_at, open_stack
-from .providers import FRESH_SECONDS, KeysByIssuer, Provider
+from .polling import Poller
+from .providers import FRESH_SECONDS, KeysByIssuer, Provider, Wait
 from .rules.identity import IdentityPolicy
 from .rules.jose import JwtPolicy
 from .settings import LogoutSettings
@@ -86,6 +88,8 @@ class Parts:
         self.store: Store = fitting(stack.store, blocking=blocking)
         self.live = Live()
         self.watcher = Watcher(self.live, stack.watch, shared=stack.store)
+        polled = [each for each in settings.providers.values() if each.stream is not None and each.stream.poll_url]
+        self.poller = Poller(polled, self._twin(stack)) if polled else None
         policy = _identity_policy(settings)
         self._own_keys, self.providers = self._key_sources(settings, like)
         own = self._own_keys
@@ -100,25 +104,21 @@ class Parts:
         self.registry = self._sessions(settings)
         if self.registry.enabled:
             self.logouts.listed = self.registry.of_user
-        self.guard = Guard(
-            self.store, self.identifier, self.events, clock,
-            fail_open=settings.fail_mode == "open", observe=settings.mode == "observe",
-            reject_cookies=settings.revoked_cookie == "reject", leeway=settings.jwt_leeway,
-            max_lifetime=settings.max_lifetime, marks=self.logouts.marks, bindings=self.logouts.bindings,
-            registry=self.registry if self.registry.enabled else None,
-        )  # fmt: skip
+        self.orders = Orders(self.logouts, self.identifier, self.registry)
+        self.guard, self.gate = self._guard(settings, strict=False), self._guard(settings, strict=True)
         if any(isinstance(each, Provider) for each in (own, *self.providers.values())):
             # Who is remembered must be read anew now and then, or nobody would notice that a key was taken back.
-            self.guard.remember_seconds = FRESH_SECONDS
+            self.guard.remember_seconds = self.gate.remember_seconds = FRESH_SECONDS
         self.links = Links(settings.secret, clock)
         self.sessions = StableSessions(policy, settings.cookies, clock, lambda: secrets.token_urlsafe(16))
         self.learned = LearnedCookies(self.store, settings.cookies, clock, settings.max_lifetime)
         self.answers = Answers(self.identifier, self.guard, self.logouts, self.sessions, self.learned)
         self.service = Service(
             settings, self.store, self.identifier, self.logouts, self.events, clock,
-            Limiter(self.store, settings.rate_limit, clock), self.links, self.learned, self.registry, self.providers,
-            ProviderLogouts(self.logouts, self.registry, policy), self.chores.add,
-            advise=self.advise,
+            Limiter(self.store, settings.rate_limit, clock), self.links, self.learned, self.registry, gate=self.gate,
+            providers=self.providers, provider_logouts=ProviderLogouts(self.logouts, self.registry, policy),
+            later=self.chores.add, orders=self.orders, advise=self.advise,
+            pause=None if blocking else pause_in_loop,
         )  # fmt: skip
         self._advise()
 
@@ -128,6 +128,7 @@ class Parts:
         def build() -> Parts:
             store = stack.watch()
             twin = Parts(self.settings, store=store, clock=self.clock, blocking=True, like=self)
+            twin.service.streams = self.service.streams
             twin._owns_store = store is not stack.store
             return twin
 
@@ -151,8 +152,15 @@ class Parts:
         if settings.jwt_key:
             own = StaticKeys(settings.jwt_key, settings.jwt_algorithms)
         elif settings.jwks_url is not None:
-            own = provider(Issuer("LOGOUT_JWKS_URL", jwks_url=settings.jwks_url, algorithms=settings.jwt_algorithms))
-        return own, {name: provider(each) for name, each in settings.providers.items()}
+            issuer = Issuer("LOGOUT_JWKS_URL", jwks_url=settings.jwks_url, algorithms=settings.jwt_algorithms)
+            own = self._provider(issuer, wait)
+        return own, {name: self._provider(each, wait) for name, each in settings.providers.items()}
+
+    def _provider(self, issuer: Issuer, wait: Wait) -> Provider:
+        return Provider(
+            issuer, wait=wait, private=self.settings.private_addresses, wait_seconds=self.settings.store_deadline,
+            on_change=self._forget_identities,
+        )  # fmt: skip
 
     def _sessions(self, settings: LogoutSettings) -> Sessions:
         # Observing ends nothing, so no time runs out either.
@@ -165,9 +173,20 @@ class Parts:
             listed="sessions" in settings.endpoints,
         )  # fmt: skip
 
+    def _guard(self, settings: LogoutSettings, *, strict: bool) -> Guard:
+        """The guard as it is set; or `strict`, one that never lets pass what is dead, or what it cannot know of."""
+        return Guard(
+            self.store, self.identifier, self.events, self.clock,
+            fail_open=not strict and settings.fail_mode == "open", observe=not strict and settings.mode == "observe",
+            reject_cookies=strict or settings.revoked_cookie == "reject", leeway=settings.jwt_leeway,
+            max_lifetime=settings.max_lifetime, marks=self.logouts.marks, bindings=self.logouts.bindings,
+            registry=self.registry if self.registry.enabled else None,
+        )  # fmt: skip
+
     def _forget_identities(self) -> None:
-        self.guard.bearers.forget_all()
-        self.guard.cookies.forget_all()
+        for guard in (self.guard, self.gate):
+            guard.bearers.forget_all()
+            guard.cookies.forget_all()
 
     def _advise(self) -> None:
         """Say at start what an operator would want to know before the first logout."""
@@ -194,6 +213,8 @@ class Parts:
         """Give back the store's files and connections, if this object opened them."""
         self.closed = True
         self.watcher.stop()
+        if self.poller is not None:
+            self.poller.stop()
         self.chores.stop()
         if self._owns_store:
             await self.store.close()
@@ -206,7 +227,7 @@ def _identity_policy(settings: LogoutSettings) -> IdentityPolicy:
         trusted=bool(settings.jwt_key) or settings.jwks_url is not None,
         others=others,
         own_issuers=settings.own_issuers,
-        pairs="oidc" in settings.groups,
+        pairs=bool(settings.groups & {"oidc", "push"}),
         user_claims=settings.user_claim,
         session_claims=settings.session_claim,
         cookie_secrets=settings.cookie_secret,

@@ -232,17 +232,27 @@ class LogoutSettings:
 
     def _group_contradictions(self, *, keyed: bool) -> Iterator[str]:
         """What groups of endpoints need, so that none of them answers what it cannot know."""
-        verifies = keyed or bool(self.cookie_secret) or bool(self.providers)
-        for group in sorted({"check", "oauth"} & self.groups):
-            if not verifies:
-                yield (
-                    f"E112 LOGOUT_ENDPOINTS: {group!r} says who is logged in, so it must verify credentials; set "
-                    "LOGOUT_JWT_KEY, LOGOUT_JWKS_URL, LOGOUT_COOKIE_SECRET or LOGOUT_OIDC_ISSUER"
-                )
+        keyed = keyed or bool(self.providers)
+        if "check" in self.groups and not keyed and not self.cookie_secret:
+            yield (
+                "E112 LOGOUT_ENDPOINTS: 'check' says who is logged in, so it must verify credentials; set "
+                "LOGOUT_JWT_KEY, LOGOUT_JWKS_URL, LOGOUT_COOKIE_SECRET or LOGOUT_OIDC_ISSUER"
+            )
+        if "oauth" in self.groups and not keyed:
+            # Without a key every token would be called inactive, silently.
+            yield (
+                "E112 LOGOUT_ENDPOINTS: 'oauth' says which tokens are alive, so it must verify them; set "
+                "LOGOUT_JWT_KEY, LOGOUT_JWKS_URL or LOGOUT_OIDC_ISSUER"
+            )
         if "oauth" in self.groups and not any(client.secret for client in self.clients.values()):
             yield 'E113 LOGOUT_CLIENTS: LOGOUT_ENDPOINTS=oauth serves clients; write {"id": {"secret": "…"}}'
         if "oidc" in self.groups and not any(each.client_id for each in self.providers.values()):
             yield "E114 LOGOUT_OIDC_CLIENT_ID: required with LOGOUT_OIDC_ISSUER: logout tokens are addressed to it"
+        if "push" in self.groups and not self.providers and not any(each.secret for each in self.clients.values()):
+            yield (
+                "E119 LOGOUT_ENDPOINTS: 'push' has nobody to hear from and nobody to tell; set LOGOUT_ISSUERS or "
+                "LOGOUT_CLIENTS"
+            )
         for name in ("oidc_client_id", "oidc_client_secret", "oidc_post_logout_redirect_uri"):
             if getattr(self, name) is not None and self.oidc_issuer is None:
                 yield f"E115 {PREFIX}{name.upper()}: has no provider to go with; set LOGOUT_OIDC_ISSUER"
@@ -306,11 +316,13 @@ class LogoutSettings:
 
     @classmethod
     def load(
-        cls, environ: Mapping[str, str] | None = None, *, env_file: str | Path | None = ".env", **given: Any
-    ) -> LogoutSettings:
+        cls, environ: Mapping[str, str] | None = None, *, env_file: str | Path | None = ".env",
+        defaults: Mapping[str, Any] | None = None, **given: Any,
+    ) -> LogoutSettings:  # fmt: skip
         """The settings of the environment (default: this process's), a `.env` file and keywords.
 
-        A keyword is a field's name; unknown names, keyword or variable, are mistakes.
+        A keyword is a field's name; unknown names, keyword or variable, are mistakes. `defaults` are in place of those
+        written here: whatever says anything else wins over them.
         """
         environment = dict(os.environ if environ is None else environ)
         found = _from_file(env_file) | {name: value for name, value in environment.items() if name.startswith(PREFIX)}
@@ -320,7 +332,7 @@ class LogoutSettings:
         texts, unreadable = _read_secret_files(found, known)
         chosen: dict[str, Any] = texts | {name: value for name, value in given.items() if name in known}
         preset = PRESETS.get(str(chosen.get("preset") or "").strip())
-        chosen = {**(preset.defaults if preset else {}), **chosen}
+        chosen = {**(defaults or {}), **(preset.defaults if preset else {}), **chosen}
         try:
             settings = cls(**chosen)
         except ConfigurationError as error:

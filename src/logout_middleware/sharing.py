@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
 from .endpoints import prefixes_below, routes
 from .errors import ConfigurationError
 from .logout import BlockingLogout, Logout
+from .parts import Parts
 from .paths import lay_out
 from .settings import LogoutSettings
 from .values import TokenPath
@@ -61,6 +62,30 @@ def _chosen(
     return inner
 
 
+V = TypeVar("V")
+
+
+class FirstLook(dict[str, V]):
+    """A table of paths that calls `begin` when it is looked into.
+
+    A middleware is often made before its server forks, and a thread would not be there in the children.
+    """
+
+    def __init__(self, table: Mapping[str, V], begin: Callable[[], None]) -> None:
+        super().__init__(table)
+        self._begin = begin
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """See dict.get."""
+        self._begin()
+        return super().get(key, default)
+
+
+def waking(table: Mapping[str, V], parts: Parts) -> Mapping[str, V]:
+    """The table, and whoever looks into it has the streams of security events polled, if there are any to poll."""
+    return table if parts.poller is None else FirstLook(table, parts.poller.wake)
+
+
 class Shell(Generic[App]):
     """The constructor of both middlewares, and what each request looks at, ready to hand.
 
@@ -79,6 +104,8 @@ class Shell(Generic[App]):
         token_paths = chosen.token_requests + chosen.token_responses
         self._paths = lay_out(routes(parts.service, chosen.prefix), token_paths, chosen.exempt_paths)
         self._special, self._guard = self._paths.special, parts.guard
+        if parts.poller is not None:
+            self._special = FirstLook(self._special, self._begin)
         self._seen_alive = parts.guard.seen_alive
         # Paths of which a part is a value; an ordinary GET is compared with few of them, or none.
         but_get, every = prefixes_below(parts.service, chosen.prefix)
@@ -86,6 +113,12 @@ class Shell(Generic[App]):
         self._signs_sessions = parts.sessions.needed
         self._answers = parts.answers
         self._exempts = bool(chosen.exempt_paths)
+
+    def _begin(self) -> None:
+        """This process serves requests, so it polls, too. From now on no request pays for that."""
+        self._special = self._paths.special
+        if self.logout.poller is not None:
+            self.logout.poller.wake()
 
     def _token_fields(self, here: Sequence[TokenPath]) -> tuple[set[str], set[str]]:
         """The fields that carry tokens in the request and in the answer of these paths."""

@@ -5,12 +5,14 @@ Each function takes a text, or a value that is right already, and raises ValueEr
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import ipaddress
 import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -31,6 +33,8 @@ _UNITS = {
     "h": 3600, "hour": 3600, "hours": 3600, "d": 86400, "day": 86400, "days": 86400,
 }  # fmt: skip
 _PEM = re.compile(r"-----BEGIN [^-]+-----.*?-----END [^-]+-----", re.DOTALL)
+HASHED = "sha256:"
+"""How the secret of a client begins where LOGOUT_CLIENTS holds only its SHA-256."""
 _SITE_DATA = ("cache", "cookies", "storage", "prefetchCache", "prerenderCache")
 
 
@@ -44,10 +48,21 @@ class RateLimit:
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """A registered application: its secret, and where it may be sent after a logout."""
+    """A registered application: its secret, or `sha256:` and the digest of it, and where it may go after a logout."""
 
     secret: str | None = field(default=None, repr=False)
     redirect_uris: tuple[str, ...] = ()
+
+    def is_secret(self, given: str) -> bool:
+        """Is this its secret? Takes as long for every answer. Without a secret nothing is."""
+        held = self.secret or ""
+        # A second digest, so that the comparison is of one length whatever the secret is.
+        wanted = bytes.fromhex(held[len(HASHED) :]) if held.startswith(HASHED) else _digest(held)
+        return hmac.compare_digest(_digest(given), wanted) and bool(held)
+
+
+def _digest(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +89,17 @@ def boolean(value: Any) -> bool:
     if word not in ("true", "false", "1", "0", "yes", "no", "on", "off"):
         raise ValueError(f"{value!r} is not a yes or no; write true or false")
     return word in ("true", "1", "yes", "on")
+
+
+def moment(value: Any) -> datetime:
+    """A time with its zone (RFC 3339)."""
+    try:
+        found = datetime.fromisoformat(text(value))
+    except ValueError:
+        raise ValueError(f"{value!r} is not a time; write e.g. 2026-11-20T10:29:00+00:00") from None
+    if found.tzinfo is None:
+        raise ValueError(f"{value!r} does not say its time zone; write e.g. 2026-11-20T10:29:00+00:00")
+    return found
 
 
 def one_of(*choices: str) -> Callable[[Any], str]:
@@ -275,24 +301,38 @@ def site_data(value: Any) -> tuple[str, ...]:
     return found
 
 
-def clients(value: Any) -> Mapping[str, Client]:
-    """JSON of clients; the secrets are never shown in a message."""
+def json_object(value: Any, *, like: str) -> Mapping[str, Any]:
+    """The members of a JSON object; none of them is shown in a message."""
     if isinstance(value, str):
         try:
             value = json.loads(value)
         except ValueError:
             raise ValueError("is not JSON") from None
     if not isinstance(value, dict):
-        raise ValueError('is not a JSON object; write {"id": {"secret": "…", "redirect_uris": ["…"]}}')
-    return {str(name): each if isinstance(each, Client) else _client(str(name), each) for name, each in value.items()}
+        raise ValueError(f"is not a JSON object; write {like}")
+    return value
+
+
+def clients(value: Any) -> Mapping[str, Client]:
+    """JSON of clients; the secrets are never shown in a message.
+
+    A secret may be written as `sha256:` and the 64 hex digits of its SHA-256, so that who reads the setting cannot use
+    it. That is for random secrets of 32 bytes and more: shorter ones are found from their digest by trying.
+    """
+    found = json_object(value, like='{"id": {"secret": "…", "redirect_uris": ["…"]}}')
+    return {str(name): _client(str(name), each) for name, each in found.items()}
 
 
 def _client(name: str, value: Any) -> Client:
+    if isinstance(value, Client):
+        value = {"secret": value.secret, "redirect_uris": list(value.redirect_uris)}
     if not isinstance(value, dict) or set(value) - {"secret", "redirect_uris"}:
         raise ValueError(f'client {name!r} is not {{"secret": "…", "redirect_uris": ["…"]}}')
     secret, uris = value.get("secret"), value.get("redirect_uris", [])
     if secret is not None and (not isinstance(secret, str) or not secret):
         raise ValueError(f"the secret of client {name!r} is not a text")
+    if secret is not None and secret.startswith(HASHED) and not re.fullmatch(r"[0-9a-f]{64}", secret[len(HASHED) :]):
+        raise ValueError(f"the secret of client {name!r} is not {HASHED} and 64 lower-case hex digits")
     if not isinstance(uris, list) or not all(isinstance(uri, str) for uri in uris):
         raise ValueError(f"the redirect_uris of client {name!r} are not a list of addresses")
     return Client(secret, tuple(uris))

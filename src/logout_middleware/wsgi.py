@@ -6,11 +6,10 @@ deleted or given a session id.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import partial
 from http import HTTPStatus
 from io import BytesIO
-from itertools import chain
 from typing import Any
 from urllib.parse import quote
 
@@ -18,7 +17,7 @@ from .colour import run_blocking
 from .endpoints import Endpoint, route_below, routes, with_cors
 from .endpoints.service import refusal_of
 from .errors import Refused
-from .flows.answers import MAX_TOKEN_ANSWER, Began
+from .flows.answers import Began
 from .flows.guard import PASS, Decision
 from .flows.known_headers import Known
 from .flows.sessions import Visit
@@ -29,10 +28,11 @@ from .rules.credentials import without_cookies
 from .rules.http import MAX_BODY, Request, Response
 from .rules.identity import Identity
 from .settings import LogoutSettings
-from .sharing import Shell, for_middleware
+from .sharing import Shell, for_middleware, waking
 from .stores.memory import MemoryStore
 from .values import TokenPath
 from .wsgi_live import StreamedBody
+from .wsgi_tokens import TokenAnswer
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -41,6 +41,7 @@ Outcome = tuple[Decision, float, bool]
 """What was decided about a request, when it began, and whether its path answers with tokens."""
 
 IDENTITY = "logout_middleware.identity"
+_WATCHED_KINDS = frozenset({"h", "e"})  # the sixth letter of text/html and of text/event-stream
 """Where the application finds the identity of a guarded request, in the environ."""
 
 
@@ -87,7 +88,7 @@ class LogoutMiddleware(Shell[App]):
                 start_response = _Answer(self, environ, self._anonymous(), start_response).start
             return self.app(environ, start_response)
         environ[IDENTITY] = identity
-        answer = _Answer(self, environ, passed, start_response, by_cookie=cookie is not None)
+        answer = _Answer(self, environ, passed, start_response, cookie is not None)
         return answer.body(self.app(environ, answer.start))
 
     def _anonymous(self) -> Outcome:
@@ -125,7 +126,7 @@ class LogoutMiddleware(Shell[App]):
             environ.pop("HTTP_AUTHORIZATION", None)
         if decision.identity is not None:
             environ[IDENTITY] = decision.identity
-        answer = _Answer(self, whole, outcome, start_response)
+        answer = _Answer(self, whole, outcome, start_response, deletes=bool(decision.delete))
         return answer.body(self.app(environ, answer.start))
 
     def _visit(self, environ: Environ, path: str) -> Visit:
@@ -167,7 +168,8 @@ class LogoutMiddleware(Shell[App]):
             return self._carry_out(outcome, environ, start_response)
         # Nobody can read a compressed answer here; and the caller must not choose whether it is read.
         environ = {name: value for name, value in environ.items() if name != "HTTP_ACCEPT_ENCODING"}
-        token_answer = _TokenAnswer(self, environ, outcome, answered, start_response)
+        began = _Answer(self, environ, outcome, start_response).began
+        token_answer = TokenAnswer(self._answers, began, answered, start_response)
         return token_answer.body(self._carry_out(outcome, environ, token_answer.start))
 
     def _answer(self, response: Response, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -179,35 +181,41 @@ class LogoutMiddleware(Shell[App]):
 class _Answer:
     """The answer to one request: looks at its cookies when it starts, and ends its stream with its login."""
 
-    events = _has_length = False
+    __slots__ = ("_by_cookie", "_deletes", "_environ", "_has_length", "_passed", "_shell", "_start", "events")
 
     def __init__(
         self, shell: LogoutMiddleware, environ: Environ, passed: Known | Outcome, start_response: StartResponse,
-        *, by_cookie: bool = False,
+        by_cookie: bool = False, deletes: bool = False,
     ) -> None:  # fmt: skip
         self._shell, self._environ, self._passed, self._start = shell, environ, passed, start_response
-        self._by_cookie = by_cookie
+        self._by_cookie, self._deletes = by_cookie, deletes
+        self.events = self._has_length = False
 
-    def start(self, status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
+    def start(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
         """The server's `start_response`, with the fields as they may leave."""
-        passed = self._passed
-        watched = type(passed) is tuple and bool(passed[0].delete)
+        watched = self._deletes
         for name, value in headers:
+            # The length first: most fields are none of these, and their names come in any case.
             size = len(name)
-            if size == 10 and name.lower() == "set-cookie":
+            if size == 14:
+                if name.lower() == "content-length":
+                    self._has_length = True
+            elif size == 12:
+                if value[5:6] in _WATCHED_KINDS and name.lower() == "content-type":
+                    headers = self._typed(value, headers)
+            elif size == 10 and name.lower() == "set-cookie":
                 watched = True
-            elif size == 12 and value.startswith(("text/html", "text/event-stream")):
-                if name.lower() != "content-type":
-                    continue
-                if value.startswith("text/event"):
-                    self.events = "content-encoding" not in {each.lower() for each, _ in headers}
-                elif self._by_cookie and not any(_is_for_all(*pair) for pair in headers):
-                    headers = [*headers, ("Cache-Control", "no-store")]
-            elif size == 14 and name.lower() == "content-length":
-                self._has_length = True
         if watched:
             headers = run_blocking(self._shell._answers.cookies(headers, self.began()))
-        return self._start(status, headers, *exc_info)
+        return self._start(status, headers) if exc_info is None else self._start(status, headers, exc_info)
+
+    def _typed(self, kind: str, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        """The fields of a page or an event stream."""
+        if kind.startswith("text/event-stream"):
+            self.events = "content-encoding" not in {each.lower() for each, _ in headers}
+        elif kind.startswith("text/html") and self._by_cookie and not any(_is_for_all(*pair) for pair in headers):
+            return [*headers, ("Cache-Control", "no-store")]
+        return headers
 
     def body(self, chunks: Iterable[bytes]) -> Iterable[bytes]:
         """The application's body; one that may go on for long, watched."""
@@ -238,101 +246,9 @@ class _Answer:
         )  # fmt: skip
 
 
-class _TokenAnswer:
-    """Holds the answer of a login or refresh back until its tokens are dealt with.
-
-    What is no JSON passes at once, and so does what is no success: an error may repeat tokens, and issues none.
-    """
-
-    def __init__(
-        self, shell: LogoutMiddleware, environ: Environ, outcome: Outcome, fields: set[str],
-        start_response: StartResponse,
-    ) -> None:  # fmt: skip
-        self._shell, self._fields, self._start_response = shell, fields, start_response
-        self._answer = _Answer(shell, environ, outcome, start_response)
-        self._started: tuple[Any, ...] | None = None
-        self._written = bytearray()
-        self._write: Callable[[bytes], object] | None = None
-
-    def start(self, status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Callable[[bytes], object]:
-        """Remember how the answer starts; once that has left, it is for the server to say."""
-        self._started = (status, headers, *exc_info)
-        if self._write is not None:
-            self._begin()
-        return self._take
-
-    def _take(self, data: bytes) -> None:
-        """What `start_response` returns, for applications that write."""
-        if self._write is None:
-            self._written += data
-        else:
-            self._write(data)
-
-    def body(self, chunks: Iterable[bytes]) -> Iterable[bytes]:
-        """The whole body, or as much of it as may be held, and then the rest."""
-        try:
-            return self._held(chunks)
-        except BaseException:
-            _close(chunks)  # The server never sees it (PEP 3333).
-            raise
-
-    def _held(self, chunks: Iterable[bytes]) -> Iterable[bytes]:
-        parts = iter(chunks)
-        for part in parts:
-            self._written += part
-            if (self._started is not None and not self._is_read()) or len(self._written) > MAX_TOKEN_ANSWER:
-                return self._passing(parts, chunks)
-        if self._is_read():
-            lines = [value for name, value in self._started[1] if name.lower() == "set-cookie"] if self._started else []
-            answers = self._shell.logout.answers
-            texts = answers.tokens_in(bytes(self._written), self._fields)
-            run_blocking(answers.tokens(texts, lines, self._answer.began()))
-        return self._passing(iter(()), chunks)
-
-    def _is_read(self) -> bool:
-        """Does the answer, as far as it is known, hand out tokens that we can read?"""
-        return self._started is not None and self._started[0].startswith("2") and _is_json(self._started[1])
-
-    def _passing(self, rest: Iterator[bytes], whole: Iterable[bytes]) -> Iterable[bytes]:
-        self._begin()
-        return _Joined(bytes(self._written), rest, whole)
-
-    def _begin(self) -> None:
-        if self._started is not None:
-            self._write = self._start_response(*self._started)
-
-
-class _Joined:
-    """What was held of a body and the rest of it, closed as the body that it is."""
-
-    def __init__(self, held: bytes, rest: Iterator[bytes], whole: Iterable[bytes]) -> None:
-        self._parts, self._whole = chain([held], rest), whole
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self._parts
-
-    def close(self) -> None:
-        """For the server (PEP 3333)."""
-        _close(self._whole)
-
-
-def _close(chunks: Iterable[bytes]) -> None:
-    close = getattr(chunks, "close", None)
-    if close is not None:
-        close()
-
-
 def _is_for_all(name: str, value: str) -> bool:
     """Does this field say already who may keep the answer: nobody, or everybody? (RFC 9111 5.2.2)"""
     return len(name) == 13 and name.lower() == "cache-control" and ("no-store" in value or "public" in value)
-
-
-def _is_json(headers: list[tuple[str, str]]) -> bool:
-    fields = {name.lower(): value for name, value in headers}
-    kind = fields.get("content-type", "").partition(";")[0].strip().lower()
-    return fields.get("content-encoding", "identity") == "identity" and (
-        kind == "application/json" or kind.endswith("+json")
-    )
 
 
 class LogoutEndpoints:
@@ -342,7 +258,7 @@ class LogoutEndpoints:
         self, logout: BlockingLogout | None = None, *, settings: LogoutSettings | None = None, **given: Any
     ) -> None:
         self.logout = for_middleware(logout, settings, blocking=True, given=given)
-        self._routes = routes(self.logout.service, "")
+        self._routes = waking(routes(self.logout.service, ""), self.logout)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request below the mount; other paths are 404."""

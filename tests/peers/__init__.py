@@ -1,1 +1,1 @@
-"""Software of others against our endpoints, over real connections."""
+"""Programs of others, for real, in front of us and behind us."""

@@ -1,1 +1,1 @@
-"""The protocols, statement by statement: test names carry the ids of the standards checklist."""
+"""One folder of proofs per standard; each test is named by the id of the statement that it proves."""

@@ -13,9 +13,11 @@ def main() -> None:
     """Run the command line; click comes with the extra `cli`."""
     try:
         from .commands import root
+        from .serve import serve
     except ModuleNotFoundError as error:
         if error.name != "click":
             raise
         print("the command line needs: pip install 'logout-middleware[cli]'", file=sys.stderr)
         sys.exit(2)
+    root.add_command(serve)
     root(prog_name="logout-middleware")

@@ -11,12 +11,13 @@ from typing import Any
 
 import click
 
+from .. import values
 from ..errors import ConfigurationError, LogoutError
 from ..events import timestamp
+from ..flows.introspection import described
 from ..flows.sessions import Session
 from ..logout import BlockingLogout
 from ..opening import schema_of
-from ..rules.revocation import FOREVER, Verdict
 from ..settings import LogoutSettings
 
 _BATCH = 5000
@@ -35,7 +36,7 @@ def root() -> None:
 @contextmanager
 def _opened(*, printing_json: bool) -> Iterator[BlockingLogout]:
     """The Logout of the environment."""
-    with _mistakes_told(printing_json=printing_json):
+    with mistakes_told(printing_json=printing_json):
         logout = BlockingLogout(max_staleness=0)  # a command asks the store itself
         try:
             yield logout
@@ -44,7 +45,7 @@ def _opened(*, printing_json: bool) -> Iterator[BlockingLogout]:
 
 
 @contextmanager
-def _mistakes_told(*, printing_json: bool) -> Iterator[None]:
+def mistakes_told(*, printing_json: bool) -> Iterator[None]:
     """Whatever is wrong is printed, never a stack trace; exit status 1."""
     try:
         yield
@@ -83,7 +84,7 @@ def _token(text: str) -> str:
 def check(*, schema: bool, as_json: bool) -> None:
     """Check the settings and ask the store, for real, what it is and what it promises."""
     if schema:
-        with _mistakes_told(printing_json=as_json):
+        with mistakes_told(printing_json=as_json):
             text = schema_of(LogoutSettings.load())
             click.echo(json.dumps({"schema": text}) if as_json else text)
         return
@@ -206,15 +207,10 @@ def revoke_everyone(before: str | None, issuer: str | None, reason: str | None, 
 
 
 def _moment(text: str | None) -> datetime | None:
-    if text is None:
-        return None
     try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise click.UsageError(f"--before {text!r} is not a time; write e.g. 2026-11-20T10:29:00+00:00") from None
-    if moment.tzinfo is None:
-        raise click.UsageError(f"--before {text!r} does not say its time zone; write e.g. 2026-11-20T10:29:00+00:00")
-    return moment
+        return None if text is None else values.moment(text)
+    except ValueError as error:
+        raise click.UsageError(f"--before {error}") from None
 
 
 @root.command()
@@ -225,27 +221,8 @@ def explain(token: str, *, as_json: bool) -> None:
     text = _token(token)
     with _opened(printing_json=as_json) as logout:
         verdict = logout.explain(text)
-        _say(_explained(verdict), printing_json=as_json)
+        _say(described(verdict), printing_json=as_json)
     sys.exit(1 if verdict.refusal is not None else 0)
-
-
-def _explained(verdict: Verdict) -> dict[str, Any]:
-    said: dict[str, Any] = {"passes": verdict.refusal is None}
-    if verdict.refusal is not None:
-        said["because"] = verdict.refusal
-    identity, record = verdict.identity, verdict.revocation
-    if identity is not None:
-        said |= {"verified": identity.verified, "key": identity.own_key.hex()}
-        named = {"user": identity.user_id, "session": identity.session_id, "client": identity.client_id}
-        said |= {name: value for name, value in named.items() if value is not None}
-    if record is not None:
-        said["refused_by"] = {
-            "key": record.key.hex(),
-            "issued_up_to": "always" if record.before >= FOREVER else timestamp(record.before),
-            "until": "for ever" if record.until >= FOREVER else timestamp(record.until),
-            "reason": record.reason,
-        }
-    return said
 
 
 @root.command()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from ..rules.http import NO_STORE, Request, Response
-from . import admin, check, oauth, oidc, push
+from . import admin, check, metadata, oauth, oidc, push
 from .logout import log_out
 from .redirect import redirect_logout
 from .service import ANY_METHOD, Handler, Methods, Service, failure
@@ -79,6 +79,9 @@ def routes(service: Service, prefix: str) -> dict[str, Endpoint]:
     for group, paths in _GROUPS.items():
         if group in settings.groups:
             table |= paths(service, prefix)
+    if table:
+        members = metadata.configuration(settings, table.keys(), prefix)
+        table[metadata.PATH] = {"GET": partial(metadata.tell, members)}
     return {path: Endpoint(methods, settings.trusted_origins) for path, methods in table.items()}
 
 
@@ -96,7 +99,8 @@ def route_below(service: Service, prefix: str, path: str) -> Endpoint | None:
     """
     trusted = service.settings.trusted_origins
     if "check" in service.settings.groups and path.startswith(f"{prefix}/check/"):
-        return Endpoint({ANY_METHOD: partial(check.check, service)}, trusted)
+        below = path.removeprefix(f"{prefix}/check")
+        return Endpoint({ANY_METHOD: partial(check.check, service, below=below)}, trusted)
     head, _, session_id = path.rpartition("/")
     if head != f"{prefix}/sessions" or not session_id or "sessions" not in service.settings.groups:
         return None

@@ -18,6 +18,9 @@ from ..rules.revocation import key_of
 from ..stores import Count, Store
 from ..values import RateLimit
 
+FAILURES = 20
+FAILURE_SECONDS = 300.0
+"""Wrong secrets of an address in so many seconds; after that, none of its secrets is looked at."""
 QUOTA = 1000
 QUOTA_SECONDS = 3600.0
 """New credentials that cannot be verified, an hour and address: nobody fills the store with made-up tokens."""
@@ -94,3 +97,28 @@ class Limiter:
                 return max(1, math.ceil(ends - now))
             self._unverified[who] = taken + number, ends
             return 0
+
+
+class Failures:
+    """Wrong secrets by address, counted in this process: who guesses must wait, and nobody fills the store."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        # The time begins with the first failure, as with the quota.
+        self._counted: TLRUCache[str, tuple[int, float]] = TLRUCache(
+            10_000, ttu=lambda address, counted, now: counted[1], timer=clock
+        )
+        self._lock = threading.Lock()
+
+    def wait(self, address: str | None) -> int:
+        """The seconds until this address may try again; 0 if it may now."""
+        with self._lock:
+            count, ends = self._counted.get(counted_address(address), (0, 0.0))
+        return max(1, math.ceil(ends - self._clock())) if count >= FAILURES else 0
+
+    def count(self, address: str | None) -> None:
+        """One more wrong secret from this address."""
+        who = counted_address(address)
+        with self._lock:
+            count, ends = self._counted.get(who, (0, self._clock() + FAILURE_SECONDS))
+            self._counted[who] = count + 1, ends

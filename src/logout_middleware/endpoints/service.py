@@ -10,9 +10,11 @@ from urllib.parse import quote
 
 from ..errors import Refused
 from ..events import Events, LogoutEvent
+from ..flows.guard import Guard
 from ..flows.identify import Identifier, KnownProvider, Presented
 from ..flows.learned_cookies import LearnedCookies
 from ..flows.logout import Caller, Logouts
+from ..flows.orders import Orders
 from ..flows.provider_logout import ProviderLogouts
 from ..flows.sessions import Sessions, Visit
 from ..rules import origins, redirects
@@ -21,9 +23,10 @@ from ..rules.credentials import Ambiguous, Credential
 from ..rules.http import Request, Response, json_response
 from ..rules.identity import Identity
 from ..rules.revocation import Revocation
+from ..rules.security_event import StreamHealth
 from ..settings import LogoutSettings
 from ..stores import Store
-from .limits import Limiter
+from .limits import Failures, Limiter
 from .links import Links
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -70,7 +73,7 @@ class Arrived:
 
 @dataclass(slots=True)
 class Service:
-    """The endpoints' view of one Logout object.
+    """The endpoints' view of one Logout object. `gate` is a guard that says yes only to what it knows is alive.
 
     `later(chore)`: have it called with a blocking Service until it raises no StoreError; False if it cannot be kept.
     `doubtful=True`: whoever is behind it proved nothing yet.
@@ -86,11 +89,22 @@ class Service:
     links: Links
     learned: LearnedCookies
     sessions: Sessions
+    gate: Guard
     providers: Mapping[str, KnownProvider]
     provider_logouts: ProviderLogouts
     later: Later
+    orders: Orders
     entropy: Callable[[], str] = field(default=lambda: token_urlsafe(24))
     advise: Callable[[str, str], None] = field(default=lambda topic, text: None)
+    pause: Callable[[float], Awaitable[None]] | None = None
+    """Lets so many seconds pass without holding up anybody; None where that would hold a thread (WSGI)."""
+    streams: dict[str, StreamHealth] = field(default_factory=dict)
+    """What was last heard of each issuer's stream of security events."""
+    wrong_secrets: Failures = field(init=False)
+    wrong_admin_keys: Failures = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.wrong_secrets, self.wrong_admin_keys = Failures(self.clock), Failures(self.clock)
 
     async def arrived(
         self, request: Request, *, cookies: bool = True, tokens: Mapping[str, str] | None = None
@@ -159,6 +173,16 @@ class Service:
             )
         )
 
+    async def demand_patience(self, request: Request, failures: Failures, what: str) -> None:
+        """`Refused` 429 for an address that sent too many wrong secrets of this kind."""
+        wait = failures.wait(request.client)
+        if wait:
+            # Behind a proxy that is not in TRUSTED_PROXIES everybody has its address, and waits together.
+            detail = f"wrong {what} from {request.client}; if that is your proxy, set LOGOUT_TRUSTED_PROXIES"
+            await self.audit(request, kind="rate_limited", detail=detail)
+            text = f"too many wrong {what} from this address; try again later"
+            raise Refused(429, "rate_limited", text, (("Retry-After", str(wait)),))
+
     async def deletions(self, cookies: tuple[GuardedCookie, ...], request: Request) -> list[tuple[str, str]]:
         """Set-Cookie fields that delete these, as the application sets them, and Clear-Site-Data where configured."""
         https = self.is_https(request)
@@ -178,6 +202,19 @@ class Service:
     def is_https(self, request: Request) -> bool:
         """Does the browser speak https, as far as we can tell?"""
         return request.scheme == "https" or (self.settings.public_url or "").startswith("https://")
+
+    def demand_https(self, request: Request) -> None:
+        """`Refused` where a secret came over plain http from another machine (RFC 7009 2).
+
+        Behind a proxy that ends TLS, LOGOUT_PUBLIC_URL or LOGOUT_TRUSTED_PROXIES say what its callers speak.
+        """
+        if not self.is_https(request) and not origins.is_this_machine(request.header("host")):
+            self.advise(
+                "plain-http-secret",
+                "a secret came over plain http and was refused: use https, and behind a proxy that does, set "
+                "LOGOUT_PUBLIC_URL or LOGOUT_TRUSTED_PROXIES",
+            )
+            raise Refused(400, "invalid_request", "use https; anyone on the way can read this secret")
 
 
 def with_state(target: str, state: str | None) -> str:
@@ -208,3 +245,9 @@ def oauth_error(refused: Refused) -> Response:
     """The error of an OAuth or OpenID endpoint (RFC 6749 5.2), which has a form of its own."""
     headers = refused.headers
     return json_response(refused.status, {"error": refused.code, "error_description": refused.description}, headers)
+
+
+def oauth_unavailable() -> Response:
+    """The store is away: nothing was done, and the client must take the token for alive (RFC 7009 2.2.1)."""
+    away = {"error": "temporarily_unavailable", "error_description": "nothing was done; try again"}
+    return json_response(503, away, (("Retry-After", "1"),))

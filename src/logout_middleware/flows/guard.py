@@ -186,6 +186,7 @@ class Guard:
         `others`: tokens from elsewhere (query, subprotocol, body). `login_path`: a dead bearer is taken out instead
         of refused (TOKEN_REQUESTS, TOKEN_RESPONSES). `handshake`: a WebSocket; whatever is wrong refuses it.
         """
+        known_since = self.bearers.times_forgotten
         try:
             presented = await self.identifier.headers(authorization, cookie)
             presented += [await self.identifier.token(each) for each in others]
@@ -217,7 +218,11 @@ class Guard:
         if not stays:
             # Something of it ended while it was looked at, and the store says so now.
             return await self.judge(authorization, cookie, others=others, login_path=login_path, handshake=handshake)
-        return decision if decision is not None else self._remember(presented, remember)
+        if decision is not None:
+            return decision
+        # Keys that were taken back meanwhile must not be believed from memory.
+        unchanged = known_since == self.bearers.times_forgotten
+        return self._remember(presented, remember if unchanged else (None, None))
 
     async def _known_of(
         self, presented: list[Presented]

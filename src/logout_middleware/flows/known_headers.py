@@ -50,6 +50,7 @@ class KnownHeaders:
     def __init__(self, size: int = CACHE_SIZE, max_bytes: int = CACHE_BYTES, ready_size: int = READY_SIZE) -> None:
         self._size, self._max_bytes, self._bytes = size, max_bytes, 0
         self._ready_size = ready_size
+        self.times_forgotten = 0
         self.ready: dict[bytes | str, Known] = {}
         self._young: dict[bytes | str, _Packed] = {}
         self._old: dict[bytes | str, _Packed] = {}
@@ -90,6 +91,7 @@ class KnownHeaders:
 
     def forget_all(self) -> None:
         """Drop everything: the keys changed, so who was verified may not be any more."""
+        self.times_forgotten += 1
         self.ready, self._young, self._old, self._bytes = {}, {}, {}, 0
 
 

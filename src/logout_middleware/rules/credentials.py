@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import parse_qsl, unquote
 
+from ..errors import Refused
+
 MAX_CREDENTIAL = 16 * 1024
 """A longer token or cookie is refused before anything is hashed or decoded (bytes)."""
 
@@ -37,6 +39,13 @@ class Credential:
 
     def __repr__(self) -> str:
         return f"Credential(source={self.source!r}, name={self.name!r}, text=<{len(self.text)} characters>)"
+
+
+def required_token(token: object) -> str:
+    """The token that a caller gave, or `Refused` 400 if that is none."""
+    if not isinstance(token, str) or not token:
+        raise Refused(400, "invalid_request", "token must be a text that is not empty")
+    return token
 
 
 @dataclass(frozen=True, slots=True)

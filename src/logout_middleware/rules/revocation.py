@@ -31,7 +31,7 @@ def forgettable_after(moment: float) -> float:
 
     Later is always safe, and a million records with a few hundred different ends take a third of the memory.
     """
-    return min(math.ceil(moment / _HOUR) * _HOUR, FOREVER)
+    return min(math.ceil(min(moment, FOREVER) / _HOUR) * _HOUR, FOREVER)
 
 
 def key_of(kind: str, realm: str | None, *parts: str | bytes) -> bytes:

@@ -156,6 +156,10 @@ class Replica:
         """What the store says of itself, and how old and large the copy of this process is."""
         return {**await self.inner.check(), "replica": self._feed.describe()}
 
+    def age(self) -> float | None:
+        """How many seconds old the copy of this process is at most; None while it has no proof and is not used."""
+        return self._feed.age()
+
     async def close(self) -> None:
         """End the feed, and close the store."""
         self._feed.stop()
@@ -216,16 +220,21 @@ class Feed:
         if thread is not None and thread is not threading.current_thread():
             thread.join(_CLOSE_SECONDS)
 
+    def age(self) -> float | None:
+        """The seconds since the moment of which the lease speaks; None without a lease."""
+        now, until = self._monotonic(), self.valid_until
+        return now - (until - self._max_staleness) if now < until else None
+
     def describe(self) -> str:
         """One line for the operator."""
         held = self.copy.held
         size = f"{len(held)} records in {held.bytes_held() / 1e6:.1f} MB"
         size += "" if isinstance(held, Index) else ", as fingerprints"
-        now, until = self._monotonic(), self.valid_until
-        if now >= until:
-            why = "has not begun" if self._cut_since is None else f"is cut for {now - self._cut_since:.1f} s"
+        age, since = self.age(), self._cut_since
+        if age is None:
+            why = "has not begun" if since is None else f"is cut for {self._monotonic() - since:.1f} s"
             return f"no proof of age, every request asks the store: the feed {why}; {size}"
-        return f"{now - (until - self._max_staleness):.3f} s old, {self._max_staleness:g} s at most; {size}"
+        return f"{age:.3f} s old, {self._max_staleness:g} s at most; {size}"
 
     def _read(self) -> None:
         """What the thread does. Should it die of a mistake, the next who finds the lease run out starts another."""
