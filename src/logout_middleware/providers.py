@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
-from .errors import StoreError
+from .errors import LogoutError, StoreError
 from .issuers import Issuer
 from .keys import StaticKeys
 from .outbound import FETCH_SECONDS, Unreachable, fault_in_address, fetch, require_httpx
@@ -256,4 +256,4 @@ class KeysByIssuer:
 
 
 def _why(error: Exception) -> str:
-    return str(error) if isinstance(error, StoreError) else f"its answer cannot be used ({type(error).__name__})"
+    return str(error) if isinstance(error, LogoutError) else f"its answer cannot be used ({type(error).__name__})"

@@ -25,6 +25,8 @@ from .service import Arrived, Service, see_other, with_state
 
 LONGEST_ADDRESS = 2000
 """Characters that every browser, proxy and provider takes in an address; beyond it the parameters are posted."""
+_LONGEST_COOKIE = 3000
+"""Beyond it the caller's state is not handed back: browsers drop larger cookies, and proxies answers with them."""
 _STATE_SECONDS = 600
 
 
@@ -85,6 +87,8 @@ async def onward(
     }  # fmt: skip
     given = {name: value for name, value in parameters.items() if value is not None}
     remembered = ".".join([random, _packed(target), _packed(state or "")])
+    if len(remembered) > _LONGEST_COOKIE:
+        remembered = ".".join([random, _packed(target), ""])
     return Onward(endpoint, given, _remembering(service, request, remembered, _STATE_SECONDS))
 
 
