@@ -12,6 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from logout_middleware import LogoutSettings
+from logout_middleware.rules.http import quoted
 from logout_middleware.testing import MovableClock
 from tests.apps import JWT_KEY
 from tests.client import ALL, Answer, BuildSite, Site
@@ -173,6 +174,12 @@ def test_BEAR_8_a_challenge_is_well_formed_whatever_was_sent(http: Site, place: 
     assert parameters.keys() == {"realm", "error", "error_description"}
     assert text not in parameters["error_description"]
     assert answer.header("x-injected") is None
+
+
+@pytest.mark.parametrize("text", [*HOSTILE, "\r\nX-Injected: 1", "\x7f", "\u2028"])
+def test_BEAR_8_a_description_of_any_text_is_one_quoted_string(text: str) -> None:
+    """Should a message ever name what was sent, it still ends where it should."""
+    assert re.fullmatch(r'"[\x20\x21\x23-\x5b\x5d-\x7e]*"', quoted(f"before {text} after"))
 
 
 SPELLINGS: dict[str, Sequence[str]] = {
