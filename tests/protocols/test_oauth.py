@@ -419,6 +419,33 @@ def test_REV_9_without_revoke_bound_a_token_dies_alone(build: BuildSite) -> None
     assert http.alive(ann) == {"refresh", "cookie"}
 
 
+@pytest.mark.parametrize("hint", ["access_token", "refresh_token", "id_token", "urn:example:none", "", "\u00e9"])
+def test_REV_10_no_type_of_token_is_unsupported(http: Site, hint: str) -> None:
+    """Whatever a client takes its token for, it is revoked; the error for types that are not is never given."""
+    token = http.issuer.mint("ann")
+
+    answer = revoke(http, token, token_type_hint=hint)
+
+    assert (answer.status, answer.body) == (200, b"")
+    assert http.me(token=token) is None
+
+
+def test_INT_7_what_was_seen_alive_is_not_believed_beyond_its_end(http: Site) -> None:
+    """The guard remembers a token that passed: to the second of its end, and not over its revocation elsewhere."""
+    until, revoked = http.issuer.mint("ann", life=60.75), http.issuer.mint("ann")
+    for token in (until, revoked):
+        assert [http.me(token=token) for _ in range(3)] == ["ann"] * 3
+
+    revoke(http, revoked)
+    http.clock.move(60.5)
+    still = http.get("/me", token=until).status
+    http.clock.move(0.25)
+
+    assert (still, http.get("/me", token=until).status) == (200, 401)
+    assert http.get("/me", token=revoked).json["error"] == "token_revoked"
+    assert introspect(http, until) == introspect(http, revoked) == {"active": False}
+
+
 @BOTH
 def test_REV_11_INT_5_a_store_that_is_away_is_503_and_never_a_verdict(http: Site, path: str) -> None:
     """The client must take the token for alive, and ask again."""

@@ -261,6 +261,19 @@ def test_RPI_9_unknown_parameters_are_no_error(rp: Site) -> None:
     assert [(answer.status, answer.header("location")) for answer in answers] == [(303, "/login")] * 5
 
 
+def test_SM_1_session_management_by_frames_is_ignored(rp: Site) -> None:
+    """What it adds to an answer or a login changes nothing, and nothing of ours offers it."""
+    alice = rp.login("alice")
+
+    answer = come_back(rp, "?session_state=abc.def")
+    ours = rp.get("/.well-known/logout-configuration")
+
+    assert (answer.status, answer.header("location")) == (303, "/login")
+    assert rp.alive(alice) == {"access", "refresh", "cookie"}
+    assert ours.status == 200
+    assert "check_session_iframe" not in ours.text
+
+
 def test_RPI_9_a_callback_logs_nobody_out(rp: Site) -> None:
     """Nor is a login needed for it."""
     alice = rp.login("alice")
