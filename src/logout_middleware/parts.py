@@ -109,6 +109,7 @@ class Parts:
         if any(isinstance(each, Provider) for each in (own, *self.providers.values())):
             # Who is remembered must be read anew now and then, or nobody would notice that a key was taken back.
             self.guard.remember_seconds = self.gate.remember_seconds = FRESH_SECONDS
+            self.identifier.keys_change = True
         self.links = Links(settings.secret, clock)
         self.sessions = StableSessions(policy, settings.cookies, clock, lambda: secrets.token_urlsafe(16))
         self.learned = LearnedCookies(self.store, settings.cookies, clock, settings.max_lifetime)

@@ -20,13 +20,16 @@ from urllib.parse import quote
 from .errors import LogoutError, StoreError
 from .issuers import Issuer
 from .keys import StaticKeys
-from .outbound import FETCH_SECONDS, Unreachable, fault_in_address, fetch, require_httpx
+from .outbound import Unreachable, fault_in_address, fetch, require_httpx
 from .rules import jose
 
 FRESH_SECONDS = 300.0
 RETRY_SECONDS = 30.0
 COLD_RETRY_SECONDS = 2.0
 """While no key was ever known, it is tried again so soon."""
+
+COLD_WAIT_SECONDS = 1.0
+"""And so long the first requests of a new worker wait for it: after that, they are told to come again."""
 
 _log = logging.getLogger("logout_middleware")
 
@@ -103,8 +106,8 @@ class Provider:
         return published.keys.get(None, ())
 
     def _patience(self, seconds: float | None) -> float:
-        """A new worker waits for its first keys as long as they may take: after that, requests are not held up."""
-        usual = self._wait_seconds if self._published.keys else max(self._wait_seconds, FETCH_SECONDS)
+        """How long this caller waits for what is being fetched."""
+        usual = self._wait_seconds if self._published.keys else max(self._wait_seconds, COLD_WAIT_SECONDS)
         return usual if seconds is None else seconds
 
     def _of(self, kid: str | None) -> Sequence[Any] | None:

@@ -55,7 +55,7 @@ NOT_OURS = {
 }
 IN_PART = {
     "AT_5": "a logout everywhere goes by `sub` alone: where the issuer lets a client and a user share a name (which "
-    "RFC 9068 5 tells it not to), it ends the tokens of both",
+    "RFC 9068 5 tells it not to), the logout of that user ends the tokens of both",
     "BCL_4": "we negotiate no encryption: an encrypted token is refused",
     "BEAR_2": "a token in the address or in a form is not looked at, so only fields and handshakes can have two",
     "BEAR_7": "insufficient_scope is the application's; we know no scopes",

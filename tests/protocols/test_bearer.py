@@ -448,9 +448,11 @@ def test_AT_5_a_client_and_a_user_of_one_name_are_two(http: Site) -> None:
     user = http.login("shop")
     http.post("/auth/logout", token=client)
     after_the_clients = (http.alive(user), http.me(token=client))
+    everywhere = http.post("/auth/logout/all", token=http.issuer.mint("shop", client_id="shop"))
     other = http.issuer.mint("shop", client_id="shop")
     http.call("revoke_client", "shop")
 
+    assert everywhere.status == 403
     assert after_the_users == (set(), "shop")
     assert after_the_clients == (ALL, None)
     assert http.alive(user) == ALL

@@ -319,9 +319,12 @@ def test_REV_5_a_client_ends_its_own_tokens(http: Site, claim: str) -> None:
 
 def test_REV_5_a_token_of_another_issuer_must_name_the_client(build: BuildSite) -> None:
     """What another issuer gave to nobody in particular is not ours to end."""
-    http = build(jwt_issuer="https://app.example.com", issuers={FOREIGN: {"keys": [JWT_KEY], "algorithms": "HS256"}})
-    unnamed = http.issuer.mint("ann", iss=FOREIGN)
-    own = http.issuer.mint("ann", iss=FOREIGN, client_id="shop")
+    http = build(
+        jwt_issuer="https://app.example.com",
+        issuers={FOREIGN: {"keys": [JWT_KEY], "algorithms": "HS256", "audience": "api"}},
+    )
+    unnamed = http.issuer.mint("ann", iss=FOREIGN, aud="api")
+    own = http.issuer.mint("ann", iss=FOREIGN, aud="api", client_id="shop")
     assert introspect(http, own)["iss"] == FOREIGN
     assert introspect(http, unnamed) == {"active": False}
 

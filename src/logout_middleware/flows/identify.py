@@ -78,6 +78,8 @@ class Identifier:
 
     def __init__(self, policy: IdentityPolicy, keys: KeySource, cookies: Sequence[GuardedCookie]) -> None:
         self.policy, self._keys, self.cookies = policy, keys, tuple(cookies)
+        self.keys_change = False
+        """Can a key that nobody here knows be a good one, because somebody else publishes them?"""
         self.unknowing = replace(policy, trusted=False, others={})
 
     async def headers(self, authorization: Sequence[str], cookie: Sequence[str]) -> list[Presented]:
