@@ -30,11 +30,11 @@ _UNCHECKED = {f"verify_{name}": False for name in ("exp", "iat", "nbf", "aud", "
 
 
 class Issuer:
-    """Mints and verifies JWTs by the clock of the test."""
+    """Mints and verifies JWTs by the clock of the test. `first`: where its `jti` begin, if others mint as well."""
 
-    def __init__(self, clock: Callable[[], float], key: str = JWT_KEY) -> None:
+    def __init__(self, clock: Callable[[], float], key: str = JWT_KEY, *, first: int = 0) -> None:
         self.clock, self.key = clock, key
-        self._minted = 0
+        self._minted = first
 
     def mint(self, user: str, *, life: float = 3600.0, **claims: Any) -> str:
         """A token with every usual claim; a claim given as None is left out."""

@@ -34,7 +34,7 @@ from .endpoints import Endpoint, route_below, routes, with_cors
 from .endpoints.service import refusal_of
 from .errors import ConfigurationError, Refused
 from .flows.answers import Began
-from .flows.guard import PASS, Decision
+from .flows.decisions import PASS, Decision
 from .flows.known_headers import Known
 from .flows.sessions import Visit
 from .flows.token_requests import tokens_in_body

@@ -42,6 +42,7 @@ class _Waiting:
     number: int
     chore: Chore = field(compare=False)
     ends: float = field(compare=False)
+    name: str | None = field(default=None, compare=False)
     pause: float = field(default=_FIRST_PAUSE, compare=False)
 
 
@@ -53,6 +54,7 @@ class Chores:
         self._lock = threading.Lock()
         self._waiting: list[_Waiting] = []
         self._numbers = itertools.count()
+        self._names: set[str] = set()
         self._thread: threading.Thread | None = None
         self._pid = 0
         self._news, self._stopped = threading.Event(), False
@@ -62,10 +64,10 @@ class Chores:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def add(self, chore: Chore, *, doubtful: bool = False) -> bool:
+    def add(self, chore: Chore, *, doubtful: bool = False, name: str | None = None) -> bool:
         """Have this done soon, and again until it succeeds; False if too much waits already.
 
-        `doubtful`: it is on behalf of somebody who proved nothing yet.
+        `doubtful`: it is on behalf of somebody who proved nothing yet. `name`: of those of one name, one is enough.
         """
         now = time.monotonic()
         with contextlib.suppress(RuntimeError):
@@ -74,9 +76,15 @@ class Chores:
             self._lock = threading.Lock()  # whoever held it when this process was forked is not here
         with self._lock:
             most = MOST_DOUBTFUL if doubtful else MOST_CHORES
-            if self._stopped or not self._is_working() or len(self._waiting) >= most:
+            if self._stopped or not self._is_working():
                 return False
-            heappush(self._waiting, _Waiting(now, next(self._numbers), chore, now + PATIENCE_SECONDS))
+            if name is not None and name in self._names:
+                return True
+            if len(self._waiting) >= most:
+                return False
+            if name is not None:
+                self._names.add(name)
+            heappush(self._waiting, _Waiting(now, next(self._numbers), chore, now + PATIENCE_SECONDS, name))
             self._idle.clear()
         self._news.set()
         return True
@@ -85,6 +93,7 @@ class Chores:
         """Is the thread there, started now if it was not? None can be had when the process is ending."""
         if self._thread is not None and self._pid == os.getpid():
             return True
+        self._names.clear()
         self._waiting.clear()  # those of the process that this one was forked from, which does them itself
         self._news, self._idle = threading.Event(), threading.Event()
         thread = threading.Thread(target=self._work, name="logout-middleware-chores", daemon=True)
@@ -144,9 +153,11 @@ class Chores:
                     run_blocking(_done(waiting.chore, parts.service))
                 except StoreError as error:
                     self._again(waiting, error)
+                    continue
                 # A chore that is a bug must not end those behind it.
                 except Exception:  # noqa: BLE001 - see above
                     _log.exception("a chore failed")
+                self._forget(waiting)
         finally:
             if parts is not None:
                 with contextlib.suppress(LogoutError):
@@ -167,10 +178,17 @@ class Chores:
         now = time.monotonic()
         if now > waiting.ends:
             _log.error("given up after a day: %s", error)
+            self._forget(waiting)
             return
         waiting.at, waiting.pause = now + waiting.pause, min(waiting.pause * 2, _LONGEST_PAUSE)
         with self._lock:
             heappush(self._waiting, waiting)
+
+    def _forget(self, waiting: _Waiting) -> None:
+        """It is done, or given up."""
+        if waiting.name is not None:
+            with self._lock:
+                self._names.discard(waiting.name)
 
 
 async def _done(chore: Chore, service: Any) -> None:

@@ -51,6 +51,7 @@ _LEVELS = {
     "store_failed": logging.ERROR,
     "backchannel_failed": logging.ERROR,
     "provider_unreachable": logging.WARNING,
+    "session_of_another": logging.WARNING,
     "store_adopted": logging.WARNING,
     "rate_limited": logging.WARNING,
     "quota_exceeded": logging.WARNING,

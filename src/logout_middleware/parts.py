@@ -109,6 +109,7 @@ class Parts:
         if any(isinstance(each, Provider) for each in (own, *self.providers.values())):
             # Who is remembered must be read anew now and then, or nobody would notice that a key was taken back.
             self.guard.remember_seconds = self.gate.remember_seconds = FRESH_SECONDS
+            self.identifier.keys_change = True
         self.links = Links(settings.secret, clock)
         self.sessions = StableSessions(policy, settings.cookies, clock, lambda: secrets.token_urlsafe(16))
         self.learned = LearnedCookies(self.store, settings.cookies, clock, settings.max_lifetime)
@@ -221,13 +222,17 @@ class Parts:
 
 
 def _identity_policy(settings: LogoutSettings) -> IdentityPolicy:
-    others = {each.name: JwtPolicy(each.algorithms, each.name, each.audience) for each in settings.providers.values()}
+    others = {
+        each.name: JwtPolicy(each.algorithms, each.name, each.audience, each.client_id)
+        for each in settings.providers.values()
+    }
     return IdentityPolicy(
         jwt=JwtPolicy(settings.jwt_algorithms, settings.jwt_issuer, settings.jwt_audience),
         trusted=bool(settings.jwt_key) or settings.jwks_url is not None,
         others=others,
         own_issuers=settings.own_issuers,
-        pairs=bool(settings.groups & {"oidc", "push"}),
+        # Whoever may order logouts: which of our processes serves the path of an order does not matter.
+        pairs=bool(settings.providers),
         user_claims=settings.user_claim,
         session_claims=settings.session_claim,
         cookie_secrets=settings.cookie_secret,

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
-from .errors import StoreError
+from .errors import LogoutError, StoreError
 from .issuers import Issuer
 from .keys import StaticKeys
 from .outbound import Unreachable, fault_in_address, fetch, require_httpx
@@ -27,6 +27,9 @@ FRESH_SECONDS = 300.0
 RETRY_SECONDS = 30.0
 COLD_RETRY_SECONDS = 2.0
 """While no key was ever known, it is tried again so soon."""
+
+COLD_WAIT_SECONDS = 1.0
+"""And so long the first requests of a new worker wait for it: after that, they are told to come again."""
 
 _log = logging.getLogger("logout_middleware")
 
@@ -90,7 +93,7 @@ class Provider:
         if self._is_stale() or (known is None and not decided):
             fetching = self._refresh()
             if known is None and fetching is not None and not decided:
-                await self._wait(fetching, self._wait_seconds if seconds is None else seconds)
+                await self._wait(fetching, self._patience(seconds))
                 known = self._of(kid)
                 if known is None and not fetching.done():
                     raise StoreError(f"the keys of {self.issuer.name} are being fetched")
@@ -101,6 +104,11 @@ class Provider:
         if since is not None and published.asked_at <= since:
             raise StoreError(f"{self.issuer.name} may have published a new key, and cannot be asked at the moment")
         return published.keys.get(None, ())
+
+    def _patience(self, seconds: float | None) -> float:
+        """How long this caller waits for what is being fetched."""
+        usual = self._wait_seconds if self._published.keys else max(self._wait_seconds, COLD_WAIT_SECONDS)
+        return usual if seconds is None else seconds
 
     def _of(self, kid: str | None) -> Sequence[Any] | None:
         """The keys of this id; None if no such key is known."""
@@ -251,4 +259,4 @@ class KeysByIssuer:
 
 
 def _why(error: Exception) -> str:
-    return str(error) if isinstance(error, StoreError) else f"its answer cannot be used ({type(error).__name__})"
+    return str(error) if isinstance(error, LogoutError) else f"its answer cannot be used ({type(error).__name__})"

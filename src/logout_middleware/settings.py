@@ -225,12 +225,13 @@ class LogoutSettings:
             if getattr(self, name) == default_of(type(self).__dataclass_fields__[name]):
                 yield f"E105 {PREFIX}{name.upper()}: LOGOUT_PRESET={self.preset} needs it"
         yield from self._store_contradictions()
-        yield from self._group_contradictions(keyed=keyed)
+        yield from self._verifying_contradictions(keyed=keyed)
+        yield from self._group_contradictions()
         names = [cookie.name for cookie in self.cookies]
         for twice in sorted({name for name in names if names.count(name) > 1}):
             yield f"E106 LOGOUT_COOKIES: {twice!r} is named twice"
 
-    def _group_contradictions(self, *, keyed: bool) -> Iterator[str]:
+    def _verifying_contradictions(self, *, keyed: bool) -> Iterator[str]:
         """What groups of endpoints need, so that none of them answers what it cannot know."""
         keyed = keyed or bool(self.providers)
         if "check" in self.groups and not keyed and not self.cookie_secret:
@@ -244,6 +245,16 @@ class LogoutSettings:
                 "E112 LOGOUT_ENDPOINTS: 'oauth' says which tokens are alive, so it must verify them; set "
                 "LOGOUT_JWT_KEY, LOGOUT_JWKS_URL or LOGOUT_OIDC_ISSUER"
             )
+        for group in sorted({"check", "oauth"} & self.groups):
+            for issuer in self.providers.values():
+                if not issuer.audience and issuer.client_id is None:
+                    yield (
+                        f"E127 LOGOUT_ISSUERS: {group!r} would say yes to every token of {issuer.name}, also to those "
+                        "made for others; give it an audience or a client_id"
+                    )
+
+    def _group_contradictions(self) -> Iterator[str]:
+        """What groups of endpoints need beside keys."""
         if "oauth" in self.groups and not any(client.secret for client in self.clients.values()):
             yield 'E113 LOGOUT_CLIENTS: LOGOUT_ENDPOINTS=oauth serves clients; write {"id": {"secret": "…"}}'
         if "oidc" in self.groups and not any(each.client_id for each in self.providers.values()):
@@ -290,19 +301,26 @@ class LogoutSettings:
     @property
     def providers(self) -> Mapping[str, Issuer]:
         """All issuers beside JWT_KEY and JWKS_URL, by name: LOGOUT_ISSUERS, and that of LOGOUT_OIDC_ISSUER."""
+        found = {name: self._completed(each) for name, each in self.issuers.items()}
         if self.oidc_issuer is None:
-            return self.issuers
-        own = self.issuers.get(self.oidc_issuer) or Issuer(self.oidc_issuer, audience=self.jwt_audience)
-        if self.jwt_issuer == self.oidc_issuer and not own.keys and own.jwks_url is None:
-            # One issuer, said twice: the keys that verify its tokens verify its logout tokens.
-            algorithms = self.jwt_algorithms or own.algorithms
-            own = replace(own, keys=self.jwt_key, jwks_url=self.jwks_url, algorithms=algorithms)
+            return found
+        own = found.get(self.oidc_issuer) or self._completed(Issuer(self.oidc_issuer))
         own = replace(
             own, client_id=self.oidc_client_id or own.client_id,
             client_secret=self.oidc_client_secret or own.client_secret,
             post_logout_redirect_uri=self.oidc_post_logout_redirect_uri or own.post_logout_redirect_uri,
         )  # fmt: skip
-        return {**self.issuers, self.oidc_issuer: own}
+        return {**found, self.oidc_issuer: own}
+
+    def _completed(self, issuer: Issuer) -> Issuer:
+        """What the other variables say of one of our own issuers holds, unless its entry says something else."""
+        if issuer.name in self.own_issuers and not issuer.audience:
+            issuer = replace(issuer, audience=self.jwt_audience)
+        if issuer.name == self.jwt_issuer and not issuer.keys and issuer.jwks_url is None:
+            # One issuer, said twice: the keys that verify its tokens verify its logout tokens.
+            algorithms = self.jwt_algorithms or issuer.algorithms
+            issuer = replace(issuer, keys=self.jwt_key, jwks_url=self.jwks_url, algorithms=algorithms)
+        return issuer
 
     @property
     def own_issuers(self) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""`tests.peers.app` under uvicorn, in a process of its own."""
+"""`tests.peers.app` under uvicorn, or `tests.peers.wsgi_app` under gunicorn, in a process of its own."""
 
 from __future__ import annotations
 
@@ -49,9 +49,16 @@ class Service:
         return user
 
 
+def _command(server: str, port: int) -> list[str]:
+    if server == "gunicorn":
+        where = ["--bind", f"{HOST}:{port}", "--workers", "2", "--log-level", "warning"]
+        return [sys.executable, "-m", server, "tests.peers.wsgi_app:app", *where]
+    return [sys.executable, "-m", server, "tests.peers.app:app", "--host", HOST, "--port", str(port)]
+
+
 @contextmanager
-def running(folder: Path) -> Iterator[Service]:
-    """A server with the registered clients of `tests.protocols.clients`."""
+def running(folder: Path, server: str = "uvicorn", **settings: str) -> Iterator[Service]:
+    """A server with the registered clients of `tests.protocols.clients`, and these further variables."""
     port = free_port()
     own = {name: value for name, value in os.environ.items() if not name.startswith("LOGOUT_")}
     environment = own | {
@@ -63,10 +70,16 @@ def running(folder: Path) -> Iterator[Service]:
         "LOGOUT_JWT_KEY": JWT_KEY,
         "LOGOUT_JWT_ALGORITHMS": "HS256",
     }
-    command = [sys.executable, "-m", "uvicorn", "tests.peers.app:app", "--host", HOST, "--port", str(port)]
+    environment |= settings
     with (folder / "server.log").open("a") as log:
         process = subprocess.Popen(
-            command, env=environment, cwd=folder, stdout=log, stderr=log, start_new_session=True, text=True
+            _command(server, port),
+            env=environment,
+            cwd=folder,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            text=True,
         )
     try:
         service = Service(f"http://{HOST}:{port}", Issuer(time.time), folder / "server.log")

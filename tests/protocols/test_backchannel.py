@@ -271,6 +271,20 @@ def test_BCL_14_both_end_a_session_that_nobody_saw_yet(site: BuildSite, op: Op, 
     assert rp.me(token=unseen) is None
 
 
+def test_BCL_14_the_operator_hears_of_a_session_that_is_known_under_another_name(rp: Site, op: Op) -> None:
+    """An application that keeps its own user id instead of the provider's `sub` would wonder why nothing ends."""
+    alice = rp.login("alice")
+    assert rp.alive(alice) == ALL
+
+    assert order(rp, op.logout_token("sub-of-alice", alice.sid)).status == 200
+    assert order(rp, op.logout_token("sub-of-alice", "never-seen")).status == 200
+
+    (event,) = rp.told("session_of_another")
+    assert (event.outcome, event.session, event.user) == ("nothing", alice.sid, "sub-of-alice")
+    assert "sub" in str(event.detail)
+    assert rp.alive(alice) == ALL
+
+
 def test_BCL_15_a_sid_of_another_provider_is_another(site: BuildSite, op: Op, other_op: Op) -> None:
     """It is unique only within its issuer."""
     rp = site(**op.settings(issuers={

@@ -15,7 +15,7 @@ import pytest
 
 from tests.client import BuildSite, Site
 
-from .op import CLIENT, EVENT, OTHER_ISSUER, Op, order, public_pem, rsa_key
+from .op import CLIENT, EVENT, ISSUER, OTHER_ISSUER, Op, order, public_pem, rsa_key
 
 API = "api://app"
 SID, SUB = "s-1", "alice"
@@ -41,7 +41,15 @@ def as_id_token(rp: Site, token: str) -> bool:
     return rp.get(f"/auth/logout?id_token_hint={token}", cookie=alice.cookie).status == 303
 
 
-DOORS: Mapping[str, Opens] = {"access": as_access_token, "logout": as_logout_token, "id": as_id_token}
+def as_security_event(rp: Site, token: str) -> bool:
+    """Is it accepted as a pushed event?"""
+    answer = rp.post("/auth/ssf/events", body=token.encode(), headers={"Content-Type": "application/secevent+jwt"})
+    return answer.status == 202
+
+
+DOORS: Mapping[str, Opens] = {
+    "access": as_access_token, "logout": as_logout_token, "id": as_id_token, "security event": as_security_event,
+}  # fmt: skip
 
 
 # ---- the kinds -------------------------------------------------------------------------------------------
@@ -62,7 +70,8 @@ KINDS: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
     "dpop": ({"typ": "dpop+jwt"}, {"htm": "GET", "htu": "https://app.example.com/me"}),
     "security event": (
         {"typ": "secevent+jwt"},
-        {"events": {"https://schemas.openid.net/secevent/caep/event-type/session-revoked": {}}, "exp": None},
+        {"events": {"https://schemas.openid.net/secevent/caep/event-type/session-revoked": {}},
+         "sub_id": {"format": "iss_sub", "iss": ISSUER, "sub": SUB}, "sub": None, "exp": None},
     ),
     "command": ({"typ": "command+jwt"}, {"command": "invalidate"}),
 }  # fmt: skip
@@ -78,7 +87,8 @@ def build(op: Op, kind: str, *, header: Mapping[str, Any] | None = None, **more:
 @pytest.fixture
 def rp(site: BuildSite, op: Op) -> Site:
     """The application, which takes access tokens of its provider for `api://app`, too."""
-    return site(**op.settings(issuers={op.issuer: {"keys": op.keys, "audience": [API]}}, rate_limit="off"))
+    issuers = {op.issuer: {"keys": op.keys, "audience": [API], "ssf": {}}}
+    return site(**op.settings(issuers=issuers, endpoints="logout, sessions, push", rate_limit="off"))
 
 
 # ---- the matrix ------------------------------------------------------------------------------------------
@@ -96,7 +106,7 @@ def test_JBP_7_8_a_token_opens_its_own_door_and_no_other(rp: Site, op: Op, kind:
 def test_JBP_8_not_even_with_the_claims_of_the_others(rp: Site, op: Op, kind: str, door: str) -> None:
     """The type that a token says of itself decides, whatever else is in it; and what says nothing is no help."""
     others = {name: value for _, claims in KINDS.values() for name, value in claims.items() if name != "nonce"}
-    greedy = _claims(op) | others | {"exp": int(op.clock()) + 120, "jti": "j-2", "events": {EVENT: {}}}
+    greedy = _claims(op) | others | {"sub": SUB, "exp": int(op.clock()) + 120, "jti": "j-2", "events": {EVENT: {}}}
 
     opened = DOORS[door](rp, op.sign(greedy, header=KINDS[kind][0]))
 
@@ -163,9 +173,9 @@ def test_JBP_4_a_key_signs_for_its_own_issuer_alone(
     site: BuildSite, op: Op, other_op: Op, kind: str, issuer: Any
 ) -> None:
     """A provider that may speak for itself cannot speak for another."""
-    both = {op.issuer: {"keys": op.keys, "audience": [API]},
-            other_op.issuer: {"keys": other_op.keys, "audience": [API], "client_id": CLIENT}}  # fmt: skip
-    rp = site(**op.settings(issuers=both))
+    both = {op.issuer: {"keys": op.keys, "audience": [API], "ssf": {}},
+            other_op.issuer: {"keys": other_op.keys, "audience": [API], "client_id": CLIENT, "ssf": {}}}  # fmt: skip
+    rp = site(**op.settings(issuers=both, endpoints="logout, sessions, push"))
 
     assert not DOORS[kind](rp, build(op, kind, iss=issuer))
     assert not DOORS[kind](rp, build(other_op, kind, iss=op.issuer))

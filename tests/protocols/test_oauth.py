@@ -321,9 +321,12 @@ def test_REV_5_a_client_ends_its_own_tokens(http: Site, claim: str) -> None:
 
 def test_REV_5_a_token_of_another_issuer_must_name_the_client(build: BuildSite) -> None:
     """What another issuer gave to nobody in particular is not ours to end."""
-    http = build(jwt_issuer="https://app.example.com", issuers={FOREIGN: {"keys": [JWT_KEY], "algorithms": "HS256"}})
-    unnamed = http.issuer.mint("ann", iss=FOREIGN)
-    own = http.issuer.mint("ann", iss=FOREIGN, client_id="shop")
+    http = build(
+        jwt_issuer="https://app.example.com",
+        issuers={FOREIGN: {"keys": [JWT_KEY], "algorithms": "HS256", "audience": "api"}},
+    )
+    unnamed = http.issuer.mint("ann", iss=FOREIGN, aud="api")
+    own = http.issuer.mint("ann", iss=FOREIGN, aud="api", client_id="shop")
     assert introspect(http, own)["iss"] == FOREIGN
     assert introspect(http, unnamed) == {"active": False}
 
@@ -419,6 +422,33 @@ def test_REV_9_without_revoke_bound_a_token_dies_alone(build: BuildSite) -> None
     revoke(http, ann.access)
 
     assert http.alive(ann) == {"refresh", "cookie"}
+
+
+@pytest.mark.parametrize("hint", ["access_token", "refresh_token", "id_token", "urn:example:none", "", "\u00e9"])
+def test_REV_10_no_type_of_token_is_unsupported(http: Site, hint: str) -> None:
+    """Whatever a client takes its token for, it is revoked; the error for types that are not is never given."""
+    token = http.issuer.mint("ann")
+
+    answer = revoke(http, token, token_type_hint=hint)
+
+    assert (answer.status, answer.body) == (200, b"")
+    assert http.me(token=token) is None
+
+
+def test_INT_7_what_was_seen_alive_is_not_believed_beyond_its_end(http: Site) -> None:
+    """The guard remembers a token that passed: to the second of its end, and not over its revocation elsewhere."""
+    until, revoked = http.issuer.mint("ann", life=60.75), http.issuer.mint("ann")
+    for token in (until, revoked):
+        assert [http.me(token=token) for _ in range(3)] == ["ann"] * 3
+
+    revoke(http, revoked)
+    http.clock.move(60.5)
+    still = http.get("/me", token=until).status
+    http.clock.move(0.25)
+
+    assert (still, http.get("/me", token=until).status) == (200, 401)
+    assert http.get("/me", token=revoked).json["error"] == "token_revoked"
+    assert introspect(http, until) == introspect(http, revoked) == {"active": False}
 
 
 @BOTH

@@ -598,9 +598,12 @@ def test_a_token_of_the_provider_waits_until_it_can_be_revoked(
 ) -> None:
     """The user is logged out at once; the provider is told when it is back."""
     rp = build(oidc_client_secret="secret")
+    alice = rp.login("alice")
     op_server.status = 503
 
-    answer = rp.post("/auth/logout", json={"refresh_token": "opaque-refresh-token"})
+    answer = rp.post(
+        "/auth/logout", cookie=alice.cookie, headers=OWN_PAGE, json={"refresh_token": "opaque-refresh-token"}
+    )
 
     assert answer.status == 200
     assert settled(rp, op_server) == []

@@ -245,11 +245,34 @@ def test_RPI_8_the_cookie_is_of_this_host_alone(rp: Site) -> None:
     assert line.split("; ")[1:] == ["Max-Age=600", "Path=/", "HttpOnly", "SameSite=Lax", "Secure"]
 
 
+def test_RPI_8_a_state_too_long_for_a_cookie_costs_nobody_his_target(rp: Site) -> None:
+    """Browsers drop a cookie beyond 4 KiB, and proxies an answer with one; so the state is not handed back then."""
+    gone = leave(rp, rp.login("alice"), f"?redirect_uri={BYE}&state={'x' * 4000}")
+
+    assert len(state_cookie(gone)) < 3500
+    back = come_back(rp, f"?state={sent(gone)['state']}", state_cookie(gone))
+
+    assert back.header("location") == BYE
+
+
 def test_RPI_9_unknown_parameters_are_no_error(rp: Site) -> None:
     """Providers add their own."""
     answers = [come_back(rp, query) for query in ("", "?error=x&a=%ff", "?" + "a=b&" * 500, "?%00=%00", "?;&=&&")]
 
     assert [(answer.status, answer.header("location")) for answer in answers] == [(303, "/login")] * 5
+
+
+def test_SM_1_session_management_by_frames_is_ignored(rp: Site) -> None:
+    """What it adds to an answer or a login changes nothing, and nothing of ours offers it."""
+    alice = rp.login("alice")
+
+    answer = come_back(rp, "?session_state=abc.def")
+    ours = rp.get("/.well-known/logout-configuration")
+
+    assert (answer.status, answer.header("location")) == (303, "/login")
+    assert rp.alive(alice) == {"access", "refresh", "cookie"}
+    assert ours.status == 200
+    assert "check_session_iframe" not in ours.text
 
 
 def test_RPI_9_a_callback_logs_nobody_out(rp: Site) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from functools import partial
 from urllib.parse import quote
 
-from ..flows.guard import PASS, Decision
+from ..flows.decisions import PASS, Decision
 from ..flows.sessions import Visit
 from ..rules.cookies import cookie_names
 from ..rules.credentials import read_authorization

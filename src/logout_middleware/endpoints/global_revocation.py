@@ -95,7 +95,7 @@ async def _caller(service: Service, bearers: Bearers, request: Request) -> tuple
     provider = service.providers.get(name) if isinstance(name, str) else None
     if provider is None:
         raise _unproven("its issuer is not configured")
-    keys = await provider.find(bearer.text, seconds=_KEY_SECONDS)
+    keys = await provider.find(bearer.text, seconds=_KEY_SECONDS, since=provider.moment())
     fault = jose.fault_in_signature(token, keys, provider.issuer.algorithms)
     fault = fault or _fault_in_kind(token, bearers.address, provider)
     fault = fault or _fault_in_claims(token.claims, service.clock(), service.settings.jwt_leeway)

@@ -137,6 +137,8 @@ async def _log_out(service: Service, request: Request, order: Order, *, wants_ht
     if plan.unavailable and not limited and not _is_no_login(service, arrived):
         text = f"scope={order.scope} needs a verified login; only the presented credential was logged out"
         return failure(403, "scope_unavailable", text, limits)
+    if arrived.doubt is not None and not limited:
+        return partly_done(limits)
     headers = [*limits, *await service.deletions(to_delete(service, request, arrived), request)]
     if limited:
         return failure(429, "rate_limited", "Too many logouts; try again later", tuple(headers))
@@ -272,6 +274,12 @@ def answer(service: Service, plan: Plan, target: str) -> dict[str, Any]:
         name: members[value[1:-1]] if isinstance(value, str) and value.startswith("<") else value
         for name, value in wanted.items()
     }
+
+
+def partly_done(limits: tuple[tuple[str, str], ...]) -> Response:
+    """A token that cannot be verified now was revoked by itself; whether it has a session to end is not known."""
+    text = "Only what is known to be yours was logged out; the rest cannot be verified now. Try again"
+    return failure(503, "temporarily_unavailable", text, (*limits, ("Retry-After", "1")))
 
 
 def unrecorded(service: Service) -> Response:

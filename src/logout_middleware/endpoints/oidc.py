@@ -60,7 +60,7 @@ async def backchannel_logout(service: Service, request: Request) -> Response:
         await service.audit(request, kind="logout_token_refused", detail=refused.description)
         return oauth_error(refused)
     except Undecided as undecided:
-        kept = service.later(partial(_deliver_later, text, arrived, caller, undecided.since), doubtful=True)
+        kept = service.later(partial(_deliver_later, text, arrived, caller, undecided.since), doubtful=True, name=text)
         return await _unavailable(service, arrived, undecided, kept=kept)
     try:
         await service.provider_logouts.carry_out(order, caller)

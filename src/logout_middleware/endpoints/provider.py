@@ -25,6 +25,8 @@ from .service import Arrived, Service, see_other, with_state
 
 LONGEST_ADDRESS = 2000
 """Characters that every browser, proxy and provider takes in an address; beyond it the parameters are posted."""
+_LONGEST_COOKIE = 3000
+"""Beyond it the caller's state is not handed back: browsers drop larger cookies, and proxies answers with them."""
 _STATE_SECONDS = 600
 
 
@@ -85,6 +87,8 @@ async def onward(
     }  # fmt: skip
     given = {name: value for name, value in parameters.items() if value is not None}
     remembered = ".".join([random, _packed(target), _packed(state or "")])
+    if len(remembered) > _LONGEST_COOKIE:
+        remembered = ".".join([random, _packed(target), ""])
     return Onward(endpoint, given, _remembering(service, request, remembered, _STATE_SECONDS))
 
 
@@ -173,22 +177,27 @@ def _unpacked(text: str) -> str | None:
 
 
 async def revoke_at_provider(service: Service, arrived: Arrived) -> None:
-    """Have the provider revoke those of these tokens that are its own (RFC 7009), beside the answer to the user."""
+    """Have the provider revoke those of these tokens that are its own (RFC 7009), beside the answer to the user.
+
+    Only for who proved a login: anybody else could have us post whatever he likes, in our name.
+    """
     provider = service.providers.get(service.settings.oidc_issuer or "")
     if provider is None or provider.issuer.client_secret is None:
         return
+    is_ours = any(each.issuer is None for each in arrived.verified)
     for each in arrived.presented:
-        if each.cookie is None and isinstance(each.credential, Credential) and _is_of(each, provider):
-            service.later(partial(_revoke_at, provider.issuer.name, each.credential.text))
+        if each.cookie is None and isinstance(each.credential, Credential) and _is_of(each, provider, is_ours=is_ours):
+            text = each.credential.text
+            service.later(partial(_revoke_at, provider.issuer.name, text), doubtful=True, name=f"revoke {text}")
 
 
-def _is_of(presented: Presented, provider: KnownProvider) -> bool:
-    """Did the provider issue this token? A refresh token that says nothing of itself is taken for one of it."""
-    assert isinstance(presented.credential, Credential)  # noqa: S101 - said to the type checker: the caller looked
-    text = presented.credential.text
-    if jose.looks_like_jose(text):
-        return jose.claimed_issuer(text) == provider.issuer.name
-    return presented.credential.source == "body"
+def _is_of(presented: Presented, provider: KnownProvider, *, is_ours: bool) -> bool:
+    """Did the provider issue this token? A refresh token beside a login of ours, saying nothing of itself, is its."""
+    identity = presented.identity
+    if identity is not None and identity.verified:
+        return identity.claimed_issuer == provider.issuer.name
+    opaque = isinstance(presented.credential, Credential) and not jose.looks_like_jose(presented.credential.text)
+    return is_ours and opaque and presented.source == "body"
 
 
 async def _revoke_at(issuer: str, text: str, service: Service) -> None:

@@ -13,7 +13,7 @@ from ..rules.http import Request, Response
 from ..rules.identity import Identity
 from ..rules.origins import is_navigation_by_user, is_prefetch
 from . import pages
-from .logout import page_for, prefers_html, refuse_unreadable, revoke_within_limits, unrecorded
+from .logout import page_for, partly_done, prefers_html, refuse_unreadable, revoke_within_limits, unrecorded
 from .provider import onward, revoke_at_provider
 from .service import Arrived, Service, failure, see_other, with_state
 
@@ -63,6 +63,8 @@ async def _redirect_logout(service: Service, request: Request) -> Response:
             (*arrived.presented, token), (*arrived.live, *filter(None, [token.identity])), arrived.dead_by
         )
     _, limits, limited = await revoke_within_limits(service, request, arrived, settings.scope)
+    if arrived.doubt is not None and not limited:
+        return partly_done(limits)
     headers = [*limits, *await service.deletions(arrived.cookies, request)]
     if limited:
         return failure(429, "rate_limited", "Too many logouts; try again later", tuple(headers))

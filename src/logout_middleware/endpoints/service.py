@@ -8,7 +8,7 @@ from secrets import token_urlsafe
 from typing import Any, Protocol
 from urllib.parse import quote
 
-from ..errors import Refused
+from ..errors import Refused, StoreError
 from ..events import Events, LogoutEvent
 from ..flows.guard import Guard
 from ..flows.identify import Identifier, KnownProvider, Presented
@@ -38,7 +38,9 @@ ANY_METHOD = "*"
 class Later(Protocol):
     """See `Service.later`."""
 
-    def __call__(self, chore: Callable[[Any], Awaitable[object]], /, *, doubtful: bool = False) -> bool:
+    def __call__(
+        self, chore: Callable[[Any], Awaitable[object]], /, *, doubtful: bool = False, name: str | None = None
+    ) -> bool:
         """Was it kept?"""
         ...
 
@@ -64,6 +66,11 @@ class Arrived:
     def identities(self) -> tuple[Identity, ...]:
         """All that could be read, alive or dead."""
         return tuple(each.identity for each in self.presented if each.identity is not None)
+
+    @property
+    def doubt(self) -> StoreError | None:
+        """Why it cannot be said now whether all of it is verified; None if it can."""
+        return next((each.doubt for each in self.presented if each.doubt is not None), None)
 
     @property
     def verified(self) -> tuple[Identity, ...]:
@@ -116,7 +123,7 @@ class Service:
             if isinstance(each.credential, Ambiguous) and each.cookie is None:
                 raise Refused(400, "invalid_request", each.credential.why)
         for name, text in (tokens or {}).items():
-            presented.append(await self.identifier.token(Credential("body", name, text)))
+            presented.append(await self.identifier.perhaps(Credential("body", name, text)))
         known = await self.logouts.known([each.identity for each in presented if each.identity is not None])
         exact = iter(known.identities)
         presented = [replace(each, identity=next(exact)) if each.identity is not None else each for each in presented]

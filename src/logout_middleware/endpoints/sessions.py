@@ -145,6 +145,8 @@ async def _holders(service: Service, request: Request, arrived: Arrived) -> list
 
     StoreError where that cannot be known: `arrived` takes a login for alive while the store is away.
     """
+    if arrived.doubt is not None and not arrived.verified:
+        raise arrived.doubt  # 503: who it is cannot be known now, which is not "nobody"
     now, caller = service.clock(), service.caller(request)
     visit = Visit(caller.address, caller.user_agent, passive=True)
     held = [each for each in arrived.verified if _is_in_time(service, each, now)]

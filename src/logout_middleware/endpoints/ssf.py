@@ -116,7 +116,7 @@ async def _verified(service: Service, text: str, provider: KnownProvider) -> Sec
         token = jose.parse(text)
     except jose.Malformed as error:
         raise Refused(400, "invalid_request", str(error)) from None
-    keys = await provider.find(text, seconds=_KEY_SECONDS)
+    keys = await provider.find(text, seconds=_KEY_SECONDS, since=provider.moment())
     fault = jose.fault_in_signature(token, keys, issuer.algorithms)
     if fault is not None:
         raise Refused(400, "invalid_key", fault)

@@ -21,6 +21,7 @@ from ..rules.identity import Identity
 from ..rules.revocation import Revocation, is_revoked
 from ..stores import PartlyKnown, Store
 from .bindings import Bindings
+from .decisions import PASS, Decision, unavailable
 from .identify import Identifier, Presented
 from .known_headers import Known, KnownHeaders
 from .live import ROTATED
@@ -29,28 +30,7 @@ from .sessions import Sessions, Visit
 
 GetVisit = Callable[[], Visit]
 """Who asks, in case the registry wants to know."""
-RETRY_AFTER = 1
-"""Seconds that a client is told to wait when the store could not answer."""
 _FAILURE_EVENT_SECONDS = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What to do with a request. With `refusal` None it passes, after `strip` and `drop_authorization`.
-
-    `strip`: guarded cookies to take out. `delete`: those of them whose deletion the answer carries.
-    `identity`: whom to tell the application about; None if nothing guarded is left. `identities`: all that is left.
-    """
-
-    identity: Identity | None = None
-    refusal: Response | None = None
-    strip: tuple[str, ...] = ()
-    delete: tuple[str, ...] = ()
-    drop_authorization: bool = False
-    identities: tuple[Identity, ...] = ()
-
-
-PASS = Decision()
 
 
 @dataclass(slots=True)
@@ -189,19 +169,16 @@ class Guard:
         known_since = self.bearers.times_forgotten
         try:
             presented = await self.identifier.headers(authorization, cookie)
-            presented += [await self.identifier.token(each) for each in others]
+            presented += [await self.identifier.perhaps(each) for each in others]
             presented, records, away = await self._known_of(presented)
         except StoreError as error:
             return await self._cannot_know(error)
         findings = [_Finding(each) for each in presented]
         for finding in findings:
             self._examine(finding, records)
-        unknown = [finding.code is None for finding in findings]
-        if away is not None and any(unknown):
-            left = [each.identity for each in presented if each.identity is not None]
-            unknowing = await self._cannot_know(away, left)
-            if unknowing.refusal is not None or all(unknown):
-                return unknowing
+        unknowing, sure = await self._unknowing(findings, away)
+        if unknowing is not None:
+            return unknowing
         tokens = [finding for finding in findings if finding.presented.cookie is None]
         if handshake and len(tokens) > 1:
             tokens[0].code, tokens[0].why = "invalid_request", "the handshake carries more than one token"
@@ -221,8 +198,23 @@ class Guard:
         if decision is not None:
             return decision
         # Keys that were taken back meanwhile must not be believed from memory.
-        unchanged = known_since == self.bearers.times_forgotten
-        return self._remember(presented, remember if unchanged else (None, None))
+        sure = sure and known_since == self.bearers.times_forgotten
+        return self._remember(presented, remember if sure else (None, None))
+
+    async def _unknowing(self, findings: Sequence[_Finding], away: StoreError | None) -> tuple[Decision | None, bool]:
+        """The decision, if it is that nothing can be known of what is left; and is all of that known for certain?"""
+        left = [finding.presented for finding in findings if finding.code is None]
+        doubt = next((each.doubt for each in left if each.doubt is not None), None)
+        if away is not None and left:
+            unknowing = await self._cannot_know(away, [each.identity for each in left if each.identity is not None])
+            if unknowing.refusal is not None or len(left) == len(findings):
+                return unknowing, False
+        elif doubt is not None:
+            # One credential cannot be verified now. FAIL_MODE=open lets that one pass unverified, and nothing else.
+            unknowing = await self._cannot_know(doubt)
+            if unknowing.refusal is not None:
+                return unknowing, False
+        return None, doubt is None
 
     async def _known_of(
         self, presented: list[Presented]
@@ -378,15 +370,6 @@ class Guard:
             {"error": code, "error_description": finding.why},
             (("WWW-Authenticate", challenge), ("Vary", "Authorization, Cookie")),
         )
-
-
-def unavailable() -> Response:
-    """503: whether the credential is revoked cannot be known right now (RFC 9110 15.6.4)."""
-    return json_response(
-        503,
-        {"error": "temporarily_unavailable", "error_description": "The login state cannot be checked right now"},
-        (("Retry-After", str(RETRY_AFTER)),),
-    )
 
 
 def _leading(one: Known, other: Known) -> Known:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from ..errors import StoreError
 from ..issuers import Issuer
 from ..rules import jose
 from ..rules.cookies import GuardedCookie
@@ -56,11 +57,15 @@ class KnownProvider(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Presented:
-    """A credential of a request and who it claims to be, or why it cannot be read. `cookie` is set for cookies."""
+    """A credential of a request and who it claims to be, or why it cannot be read. `cookie` is set for cookies.
+
+    `doubt`: why it cannot be said at the moment whether it is verified; till then it has its digest as its only name.
+    """
 
     credential: Credential | Ambiguous | Unreadable
     identity: Identity | None
     cookie: GuardedCookie | None = None
+    doubt: StoreError | None = None
 
     @property
     def source(self) -> str:
@@ -73,18 +78,35 @@ class Identifier:
 
     def __init__(self, policy: IdentityPolicy, keys: KeySource, cookies: Sequence[GuardedCookie]) -> None:
         self.policy, self._keys, self.cookies = policy, keys, tuple(cookies)
+        self.keys_change = False
+        """Can a key that nobody here knows be a good one, because somebody else publishes them?"""
+        self.unknowing = replace(policy, trusted=False, others={})
 
     async def headers(self, authorization: Sequence[str], cookie: Sequence[str]) -> list[Presented]:
         """Everything guarded in these header fields."""
         found = []
         bearer = read_authorization(authorization) if authorization else None
         if bearer is not None:
-            found.append(await self.token(bearer))
+            found.append(await self.perhaps(bearer))
         for guarded in self.cookies if cookie else ():
             held = read_pieces(cookie, guarded.name)
             if held is not None:
-                found.append(await self.cookie(held, guarded))
+                found.append(await self.perhaps(held, guarded))
         return found
+
+    async def perhaps(self, credential: Credential | Ambiguous, guarded: GuardedCookie | None = None) -> Presented:
+        """A token or guarded cookie; in doubt where the keys that would verify it cannot be had now."""
+        try:
+            return await (self.token(credential) if guarded is None else self.cookie(credential, guarded))
+        except StoreError as doubt:
+            assert isinstance(credential, Credential)  # noqa: S101 - for the type checker: others need no keys
+            if guarded is None:
+                presented = self._token(credential, (), self.unknowing)
+            else:
+                presented = _presented(
+                    credential, identify_cookie(credential, guarded.format, (), self.unknowing), guarded
+                )
+            return replace(presented, doubt=doubt)
 
     def with_pieces(self, names: Sequence[str], lines: Sequence[str]) -> list[str]:
         """These guarded cookies and their pieces in these Cookie fields; what is guarded by itself is no piece."""
@@ -98,10 +120,13 @@ class Identifier:
         if len(credential.text) > MAX_CREDENTIAL:
             why = f"a token must not exceed {MAX_CREDENTIAL} bytes"
             return Presented(Unreadable(credential.source, credential.name, why), None)
-        keys = await self._keys_for(credential.text)
+        return self._token(credential, await self._keys_for(credential.text), self.policy)
+
+    @staticmethod
+    def _token(credential: Credential, keys: Sequence[Any], policy: IdentityPolicy) -> Presented:
         # What a body carries is a refresh token as a rule: made for the issuer, and of another type.
         for_us = credential.source != "body"
-        return _presented(credential, identify_token(credential, keys, self.policy, for_us=for_us), None)
+        return _presented(credential, identify_token(credential, keys, policy, for_us=for_us), None)
 
     async def cookie(self, credential: Credential | Ambiguous, guarded: GuardedCookie) -> Presented:
         """A guarded cookie."""

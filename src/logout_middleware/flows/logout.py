@@ -294,7 +294,8 @@ class Logouts:
         sessions = {each.session_key: each for each in verified if each.session_key is not None}
         # An expired token may still end its own session, but it must not reach what was created after its time.
         lasting = [each for each in verified if now < each.expires_at + self.leeway]
-        users = {each.user_key: each for each in lasting if each.user_key is not None}
+        # An application may be called like a user (RFC 9068 5); its own token is no user's.
+        users = {each.user_key: each for each in lasting if each.user_key is not None and not each.is_client}
         # What is dead anyway (expired, or no key signed it) is a success whatever the scope (contract 2).
         may_live = any(each.fault is None and now < each.expires_at + self.leeway for each in live)
         unavailable = scope != "local" and may_live and not users

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..errors import StoreError
 from ..events import LogoutEvent
 from ..rules.revocation import FOREVER, Revocation, forgettable_after, key_of, pair_key, session_key, user_key
 from ..stores import Outcome, PartlyKnown
 from .logout import Caller, Logouts, worse
-from .sessions import REGISTERED
+from .sessions import REGISTERED, SEEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +101,9 @@ async def end(logouts: Logouts, target: Target, message: Message, *, before: flo
         user_agent=caller.user_agent, detail=message.detail,
     )  # fmt: skip
     done = await logouts.end(plan.records, roots=plan.roots, event=event, sessions=plan.sessions)
+    if plan.is_of_another:
+        why = "this session is of another user here; does the application keep the issuer's sub in it?"
+        await logouts.events.emit(replace(event, kind="session_of_another", outcome="nothing", detail=why))
     if plan.doubt is not None and done.outcome is not Outcome.PENDING:
         raise plan.doubt
     return worse(done.outcome, await burn(logouts, message, plan.records))
@@ -110,13 +113,14 @@ async def end(logouts: Logouts, target: Target, message: Message, *, before: flo
 class _Plan:
     """What is revoked, which sessions are known to end by it, and what ends with all that is bound to it.
 
-    `doubt`: why there may be more of those.
+    `doubt`: why there may be more of those. `is_of_another`: the session is known, but not as the user's.
     """
 
     records: list[Revocation]
     sessions: dict[bytes, str | None] = field(default_factory=dict)
     roots: list[bytes] = field(default_factory=list)
     doubt: StoreError | None = None
+    is_of_another: bool = False
 
 
 async def _for_user(logouts: Logouts, target: Target, reason: str, before: float) -> _Plan:
@@ -142,7 +146,7 @@ async def _for_session(logouts: Logouts, target: Target, reason: str, before: fl
     both, session_alone, user_alone = target.pairs
     records = [Revocation(each, FOREVER, lasting, reason) for each in (both, session_alone)]
     try:
-        facts = await logouts.store.facts([user_key(target.user, target.realm)])
+        facts = await logouts.store.facts([user_key(target.user, target.realm), key])
     except StoreError as error:
         return _Plan([*records, Revocation(user_alone, before, lasting, reason)], doubt=error)
     if any(fact.name == key and fact.text == REGISTERED for fact in facts):
@@ -150,4 +154,5 @@ async def _for_session(logouts: Logouts, target: Target, reason: str, before: fl
     # Nobody knows this session: it may be one of those that do not say which they are. And where no registry says
     # whose a session is, what is bound to it is taken for its user's.
     records.append(Revocation(user_alone, before, lasting, reason))
-    return _Plan(records, roots=[key] if logouts.listed is None else [])
+    is_known = any(fact.subject == key and fact.name == SEEN for fact in facts)
+    return _Plan(records, roots=[key] if logouts.listed is None else [], is_of_another=is_known)

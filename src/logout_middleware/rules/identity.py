@@ -31,6 +31,8 @@ _UPPER = re.compile(r"[A-Z]+")
 class Identity:
     """Who a credential claims to be. `issuer` None is our own realm; times are seconds since 1970.
 
+    `claimed_issuer`: the `iss` of a verified token, whatever its realm.
+
     `fault` says why a verifier must refuse it (bad signature, wrong audience …); None if there is none or
     nothing to verify it with. `keys` are all names that can revoke it; `own_key` is its own.
     """
@@ -47,6 +49,7 @@ class Identity:
     expires_at: float = math.inf
     verified: bool = False
     fault: str | None = None
+    claimed_issuer: str | None = None
     keys: tuple[bytes, ...] = field(default=(), repr=False)
 
     @property
@@ -159,6 +162,7 @@ def _verified_jwt(token: jose.Token, digest: bytes, policy: IdentityPolicy) -> I
             not_before=max(jose.number_claim(claims, "nbf") or -math.inf, issued_at or -math.inf),
             expires_at=_end_of_life(issued_at, expires_at, policy),
             verified=True,
+            claimed_issuer=claims.get("iss"),
         ),
         policy,
     )

@@ -51,11 +51,16 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class JwtPolicy:
-    """How tokens are verified: pinned algorithms, and what `iss` and `aud` must be (None: not checked)."""
+    """How tokens are verified: pinned algorithms, and what `iss` and `aud` must be (None: not checked).
+
+    `client_id`: where no audience is set, a token must be issued to this client, or be for it: `aud`, `azp` or
+    `client_id` says so. Else every other client of the provider could come with the tokens of its own users.
+    """
 
     algorithms: tuple[str, ...] = ()
     issuer: str | None = None
     audience: tuple[str, ...] = ()
+    client_id: str | None = None
 
 
 def decode_segment(text: str) -> bytes:
@@ -135,9 +140,19 @@ def verify(token: Token, keys: Iterable[Any], policy: JwtPolicy, *, for_us: bool
     fault = fault_in_signature(token, keys, policy.algorithms)
     if fault is not None:
         return fault
-    if for_us and policy.audience and not is_for(token.claims, policy.audience):
+    if for_us and not _is_for_us(token.claims, policy):
         return "it is for another audience"
     return _fault_in_claims(token, for_us=for_us)
+
+
+def _is_for_us(claims: Mapping[str, Any], policy: JwtPolicy) -> bool:
+    if policy.audience:
+        return is_for(claims, policy.audience)
+    return (
+        policy.client_id is None
+        or is_for(claims, (policy.client_id,))
+        or (policy.client_id in (claims.get("azp"), claims.get("client_id")))
+    )
 
 
 def fault_in_signature(token: Token, keys: Iterable[Any], algorithms: Collection[str]) -> str | None:
