@@ -27,7 +27,7 @@ def test_an_issuer_may_say_all_of_it() -> None:
         "client_id": "app", "client_secret": SECRET, "post_logout_redirect_uri": "https://app.example.com/cb",
         "ssf": {"authorization_header": SECRET, "stream_id": "1", "poll_url": "https://login.example.com/poll",
                 "poll_token": SECRET},
-    }}))  # fmt: skip
+    }}), oidc_issuer=NAME)  # fmt: skip
 
     assert settings.providers == {NAME: Issuer(
         NAME, (), "https://login.example.com/jwks", ("ES256", "RS256"), ("api://a", "api://b"), "app", SECRET,

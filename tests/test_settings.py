@@ -195,6 +195,23 @@ def test_all_mistakes_are_told_at_once() -> None:
         ({"ENDPOINTS": "oauth", "JWT_KEY": "k" * 32, "JWT_ALGORITHMS": "HS256"}, "E113 LOGOUT_CLIENTS: "),
         ({"ENDPOINTS": "push"}, "E119 LOGOUT_ENDPOINTS: 'push' has nobody to hear from and nobody to tell"),
         ({"ENDPOINTS": "admin"}, "E116 LOGOUT_ADMIN_KEY: LOGOUT_ENDPOINTS=admin needs it"),
+        ({"ISSUERS": '{"https://i.example": {"client_id": "app", "ssf": {}}}'}, "E120 issuer 'https://i.example': "),
+        (
+            {"ENDPOINTS": "push", "ISSUERS": '{"https://i.example": {"ssf": {"poll_url": "https://i.example/poll"}}}'},
+            "E121 issuer 'https://i.example': ",
+        ),
+        (
+            {"ISSUERS": '{"https://i.example": {"client_id": "app", "client_secret": "hidden"}}'},
+            "E122 issuer 'https://i.example': its client_secret is never used",
+        ),
+        (
+            {
+                "OIDC_ISSUER": "https://other.example",
+                "OIDC_CLIENT_ID": "app",
+                "ISSUERS": '{"https://i.example": {"post_logout_redirect_uri": "https://app.example/cb"}}',
+            },
+            "E122 issuer 'https://i.example': its post_logout_redirect_uri is never used",
+        ),
     ],
 )
 def test_a_group_says_what_it_needs(given: dict[str, str], said: str) -> None:
@@ -202,6 +219,22 @@ def test_a_group_says_what_it_needs(given: dict[str, str], said: str) -> None:
     (mistake,) = mistakes(**given)
 
     assert mistake.startswith(said)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"ENDPOINTS": "push", "ISSUERS": '{"https://i.example": {"audience": "api", "ssf": {}}}'},
+        {"ISSUERS": '{"https://i.example": {"client_id": "app", "ssf": {"poll_url": "https://i.example/poll"}}}'},
+        {
+            "ENDPOINTS": "push", "OIDC_ISSUER": "https://i.example", "OIDC_CLIENT_ID": "app",
+            "ISSUERS": '{"https://i.example": {"client_secret": "s", "ssf": {}}}',
+        },
+    ],
+)  # fmt: skip
+def test_an_issuer_with_all_that_it_needs_is_no_mistake(given: dict[str, str]) -> None:
+    """A stream that is polled needs no endpoint, and the client may be named beside the issuer."""
+    assert load(**given).providers["https://i.example"].addressees
 
 
 def test_groups_are_switched_on_by_what_they_need() -> None:

@@ -5,7 +5,7 @@ What one issuer says concerns only what that issuer issued. How its keys are fet
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -77,6 +77,27 @@ def issuers(value: Any) -> Mapping[str, Issuer]:
     return {
         issuer_name(name): each if isinstance(each, Issuer) else _issuer(name, each) for name, each in found.items()
     }
+
+
+def contradictions(
+    known: Mapping[str, Issuer], listed: Mapping[str, Issuer], *, ours: str | None, pushed: bool, private: bool
+) -> Iterator[str]:
+    """What cannot work or would be ignored, so that nobody believes that it works.
+
+    `listed`: as LOGOUT_ISSUERS has them; `known`: with what other settings say of them, and `ours` among them.
+    """
+    for name, issuer in known.items():
+        stream = issuer.stream
+        if name.startswith("http:") and not private:
+            yield f"E118 issuer {name!r}: is not https; on a test machine set LOGOUT_PRIVATE_ADDRESSES=true"
+        if stream is not None and stream.poll_url is None and not pushed:
+            yield f"E120 issuer {name!r}: its ssf is pushed to nobody; add push to LOGOUT_ENDPOINTS, or a poll_url"
+        if stream is not None and not issuer.addressees:
+            yield f"E121 issuer {name!r}: nobody is the aud of its ssf; write its client_id or audience"
+    for name, issuer in listed.items():
+        for member in ("client_secret", "post_logout_redirect_uri"):
+            if name != ours and getattr(issuer, member) is not None:
+                yield f"E122 issuer {name!r}: its {member} is never used; only that of LOGOUT_OIDC_ISSUER is"
 
 
 def _issuer(name: str, value: Any) -> Issuer:

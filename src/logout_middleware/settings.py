@@ -271,9 +271,10 @@ class LogoutSettings:
             yield "E116 LOGOUT_ADMIN_KEY: LOGOUT_ENDPOINTS=admin needs it"
         if any(len(key.encode("utf-8")) < 32 for key in self.admin_key):
             yield "E117 LOGOUT_ADMIN_KEY: is shorter than 32 bytes and can be guessed; `openssl rand -hex 32` makes one"
-        for name in self.providers:
-            if name.startswith("http:") and not self.private_addresses:
-                yield f"E118 issuer {name!r}: is not https; on a test machine set LOGOUT_PRIVATE_ADDRESSES=true"
+        yield from issuers_.contradictions(
+            self.providers, self.issuers, ours=self.oidc_issuer, pushed="push" in self.groups,
+            private=self.private_addresses,
+        )  # fmt: skip
 
     def _store_contradictions(self) -> Iterator[str]:
         if self.redis_wait and self.store.partition(":")[0] not in values.REDIS_SCHEMES:
