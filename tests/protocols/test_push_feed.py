@@ -464,6 +464,26 @@ def test_what_revokes_nothing_is_not_in_the_feed(http: Site) -> None:
     assert [name for name, _ in reader.lines] == [key("session", ISS, "s1")]
 
 
+@pytest.mark.parametrize("reason", ["burnt", "!burnt", "set-jti", "!!refresh", "!"])
+def test_no_reason_that_a_caller_gives_hides_an_order_from_the_feed(http: Site, reason: str) -> None:
+    """By Python, and so by the command line; an operator's request is refused if it tries (`tests/test_admin.py`)."""
+    live = http.issuer.mint("ann")
+    http.call("revoke_token", live, reason=reason)
+    for what, name in (("session", "s1"), ("user", "ann"), ("client", "app")):
+        http.call(f"revoke_{what}", name, reason=reason)
+    http.call("revoke_everyone", reason=reason)
+
+    reader = consumer(http)
+    reader.follow()
+
+    assert reader.is_revoked(live)
+    orders = {key("session", None, "s1"), key("user", None, "ann"), key("client", None, "app"), key("everyone", None)}
+    assert orders < {name for name, _ in reader.lines}
+    assert {event.reason for event in http.told("logout")} - {reason.lstrip("!")} <= {
+        "revoke_token", "revoke_session", "revoke_user", "revoke_client", "revoke_everyone"
+    }  # fmt: skip
+
+
 # ---- cursors ---------------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ import jwt
 import pytest
 
 from logout_middleware.events import LogoutEvent
+from logout_middleware.flows.pushed import BURNT
 from logout_middleware.rules.revocation import pair_key
 from logout_middleware.testing import MovableClock
 from tests.client import BuildSite, Site
@@ -351,7 +352,7 @@ def test_SET_10_an_event_is_remembered_together_with_its_effect_and_behind_it(
     monkeypatch.setattr(type(http.store), "add", add)
     idp.tell(subject)
 
-    assert [each for each in added if "burnt" in each] == [["session-revoked", "burnt"]]
+    assert [each for each in added if BURNT in each] == [["session-revoked", BURNT]]
 
 
 def test_SET_10_an_alert_is_told_once(http: Site, idp: Transmitter) -> None:

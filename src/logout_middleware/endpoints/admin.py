@@ -145,7 +145,7 @@ def _text(body: Mapping[str, Any], member: str) -> str | None:
 
 def _reason(body: Mapping[str, Any]) -> str | None:
     reason = _text(body, "reason")
-    # What begins with "!" are words of our own in records (`flows/live.py`).
+    # What begins with "!" are words of our own in records (`flows/live.py`, `flows/pushed.py`).
     if reason is not None and (len(reason) > _MAX_REASON or reason.startswith("!") or not reason.isprintable()):
         raise Refused(400, "invalid_request", f"reason must be up to {_MAX_REASON} characters, e.g. password_change")
     return reason

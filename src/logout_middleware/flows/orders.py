@@ -40,15 +40,16 @@ class Orders:
         identity = await self.identity(token)
         if identity is None:
             return Plan()
+        reason = told(reason, "revoke_token")
         bound = self.logouts.bind and reason != REFRESHED
-        return await self.logouts.log_out([identity], bound=bound, reason=reason or "revoke_token", caller=caller)
+        return await self.logouts.log_out([identity], bound=bound, reason=reason, caller=caller)
 
     async def end_session(
         self, sid: str, *, issuer: str | None = None, reason: str | None = None, caller: Caller | None = None
     ) -> Plan:
         """End every token and cookie that carries this session id, and what is bound to them."""
         key = session_key(named("sid", sid), self._realm(issuer))
-        return await self.logouts.end_sessions({key: str(sid)}, reason=reason or "revoke_session", caller=caller)
+        return await self.logouts.end_sessions({key: str(sid)}, reason=told(reason, "revoke_session"), caller=caller)
 
     async def end_user(
         self, sub: str, *, issuer: str | None = None, before: Moment | None = None,
@@ -60,7 +61,7 @@ class Orders:
         names = [session_key(named("keep", sid), realm) for sid in kept]
         names += await self.logouts.bindings.members(names, self.logouts.clock())
         key = user_key(named("sub", sub), realm)
-        event = self._event("user", reason or "revoke_user", caller, user=str(sub))
+        event = self._event("user", told(reason, "revoke_user"), caller, user=str(sub))
         return await self._cut_off(key, before, event, keep=frozenset(names), issuer=realm)
 
     async def end_client(
@@ -68,7 +69,7 @@ class Orders:
     ) -> Plan:
         """End everything that was issued to one application."""
         key = client_key(named("client_id", client_id), self._realm(issuer))
-        return await self._cut_off(key, None, self._event("client", reason or "revoke_client", caller))
+        return await self._cut_off(key, None, self._event("client", told(reason, "revoke_client"), caller))
 
     async def end_everyone(
         self, before: Moment | None = None, *, issuer: str | None = None, reason: str | None = None,
@@ -76,7 +77,7 @@ class Orders:
     ) -> Plan:  # fmt: skip
         """End everything that was issued up to `before` (default: now)."""
         key = everyone_key(self._realm(issuer))
-        return await self._cut_off(key, before, self._event("everyone", reason or "revoke_everyone", caller))
+        return await self._cut_off(key, before, self._event("everyone", told(reason, "revoke_everyone"), caller))
 
     def _realm(self, issuer: str | None) -> str | None:
         return self.identifier.policy.realm(issuer)
@@ -108,6 +109,11 @@ class Orders:
         done = await self.logouts.revoke([cut], event)
         await self.logouts.tell_ends(sessions, event)
         return done
+
+
+def told(reason: str | None, usual: str) -> str:
+    """The reason that a caller gives, without what marks words of our own in records; without one, the usual."""
+    return (reason or "").lstrip("!") or usual
 
 
 def named(parameter: str, value: object) -> str:

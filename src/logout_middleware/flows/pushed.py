@@ -42,8 +42,8 @@ class Target:
         return tuple(pair_key(user, session, self.realm) for user, session in said)
 
 
-BURNT = "burnt"
-"""The reason of a record that a message was dealt with; it revokes nothing."""
+BURNT = "!burnt"
+"""The reason of a record that a message was dealt with; it revokes nothing, and no caller can give it (`orders.told`)."""
 
 
 @dataclass(frozen=True, slots=True)
