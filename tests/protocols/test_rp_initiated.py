@@ -15,7 +15,7 @@ import pytest
 from logout_middleware import ConfigurationError, LogoutSettings
 from logout_middleware.endpoints import pages
 from logout_middleware.testing import MovableClock
-from tests.client import OWN_LINK, OWN_PAGE, Answer, BuildSite, Device, Site
+from tests.client import ALL, OWN_LINK, OWN_PAGE, Answer, BuildSite, Device, Site
 
 from .op import CALLBACK, CLIENT, LANDING
 from .op_server import DISCOVERY, END_SESSION, OpServer
@@ -245,14 +245,58 @@ def test_RPI_8_the_cookie_is_of_this_host_alone(rp: Site) -> None:
     assert line.split("; ")[1:] == ["Max-Age=600", "Path=/", "HttpOnly", "SameSite=Lax", "Secure"]
 
 
-def test_RPI_8_a_state_too_long_for_a_cookie_costs_nobody_his_target(rp: Site) -> None:
-    """Browsers drop a cookie beyond 4 KiB, and proxies an answer with one; so the state is not handed back then."""
-    gone = leave(rp, rp.login("alice"), f"?redirect_uri={BYE}&state={'x' * 4000}")
+@pytest.mark.parametrize("door", ["GET", "GET of nobody", "form", "JSON", "query of a POST"])
+def test_RPI_8_a_state_that_is_too_long_is_refused_before_anything_is_done(rp: Site, door: str) -> None:
+    """What no cookie and few addresses can hold is told at once, not lost on the way."""
+    alice, state = rp.login("alice"), "x" * 513
+    given: dict[str, Any] = {"cookie": alice.cookie, "headers": OWN_PAGE}
+    answer = {
+        "GET": lambda: leave(rp, alice, f"?state={state}"),
+        "GET of nobody": lambda: rp.get(f"/auth/logout?state={state}", headers=OWN_LINK),
+        "form": lambda: rp.post("/auth/logout", form={"state": state}, **given),
+        "JSON": lambda: rp.post("/auth/logout", json={"state": state}, **given),
+        "query of a POST": lambda: rp.post(f"/auth/logout?state={state}", json={}, **given),
+    }[door]()  # fmt: skip
 
-    assert len(state_cookie(gone)) < 3500
-    back = come_back(rp, f"?state={sent(gone)['state']}", state_cookie(gone))
+    assert (answer.status, answer.json["error"]) == (400, "invalid_request")
+    assert answer.all("set-cookie") == []
+    assert rp.alive(alice) == ALL
 
-    assert back.header("location") == BYE
+
+def test_RPI_8_the_cookie_is_never_too_large_for_a_browser(build: BuildRp) -> None:
+    """Beyond 4 KiB they drop it, and proxies the answer; rather than the target, the state is left out."""
+    bye, client = "https://www.example.com/" + "b" * 2020, "client" * 20
+    rp = build(redirect_allow=bye, clients={client: {}})
+    states = ["x" * 512, "\U0001f600" * 512]
+
+    for state in states:
+        alice = rp.login("alice")
+        order = {"redirect_uri": bye, "client_id": client, "state": state}
+        gone = rp.post("/auth/logout", json=order, cookie=alice.cookie, headers=OWN_PAGE | {"Accept": "text/html"})
+        (line,) = [line for line in gone.all("set-cookie") if "logout_state=" in line]
+        back = come_back(rp, f"?state={sent(gone)['state']}", state_cookie(gone))
+
+        assert gone.status == 303
+        assert len(line) <= 3500
+        assert str(back.header("location")).startswith(bye)
+
+
+def test_RPI_8_the_way_back_leads_to_no_target_of_another_client(build: BuildRp) -> None:
+    """Whoever could set the cookie gets no further than the request itself would have: to the client that it names."""
+    shop, bank = "https://shop.example.com/bye", "https://bank.example.com/bye"
+    rp = build(clients={"shop": {"redirect_uris": [shop]}, "bank": {"redirect_uris": [bank]}})
+    gone = leave(rp, rp.login("alice"), f"?redirect_uri={shop}&client_id=shop&state=x")
+    name, _, value = state_cookie(gone).partition("=")
+    random, _, *named = value.split(".")
+
+    def back(target: str, *rest: str) -> str | None:
+        held = ".".join([random, b64encode(target.encode()).decode().rstrip("="), *rest])
+        return come_back(rp, f"?state={random}", f"{name}={held}").header("location")
+
+    assert come_back(rp, f"?state={random}", state_cookie(gone)).header("location") == f"{shop}?state=x"
+    assert back(bank, *named) == "/login"
+    assert back(bank) == back(shop) == "/login"
+    assert back(BYE) == BYE
 
 
 def test_RPI_9_unknown_parameters_are_no_error(rp: Site) -> None:

@@ -22,7 +22,7 @@ from ..stores import Outcome
 from . import pages
 from .limits import Allowance
 from .provider import onward, revoke_at_provider
-from .service import Arrived, Service, failure, see_other, with_state
+from .service import Arrived, Service, failure, see_other, short_state, with_state
 
 MESSAGE = "Logged out successfully."
 _TOKEN_FIELDS = ("refresh_token", "refreshToken", "oauth_token")
@@ -97,7 +97,7 @@ async def read_order(service: Service, request: Request, *, everywhere: bool) ->
         scope="global" if everywhere else scope,
         redirect_uri=next(iter(wanted), None),
         client_id=_member(body, "client_id") or query.get("client_id"),
-        state=_member(body, "state") or query.get("state"),
+        state=short_state(_member(body, "state") or query.get("state")),
         intent=_member(body, "intent"),
         is_json=_is_json(request),
     )
@@ -149,7 +149,9 @@ async def _log_out(service: Service, request: Request, order: Order, *, wants_ht
         return Response(204, (("Cache-Control", "no-store"), ("Preference-Applied", "return=minimal"), *headers))
     further = None
     if order.scope != "others":
-        further = await onward(service, request, arrived, target=target, state=order.state)
+        further = await onward(
+            service, request, arrived, target=target, state=order.state, client_id=order.client_id
+        )  # fmt: skip
     if wants_html:
         return further.response(headers) if further is not None else see_other(with_state(target, order.state), headers)
     if further is not None:

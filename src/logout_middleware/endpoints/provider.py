@@ -59,13 +59,14 @@ def _with_query(endpoint: str, parameters: Mapping[str, str]) -> str:
 
 
 async def onward(
-    service: Service, request: Request, arrived: Arrived, *, target: str, state: str | None, hint: str | None = None
-) -> Onward | None:
+    service: Service, request: Request, arrived: Arrived, *, target: str, state: str | None,
+    client_id: str | None = None, hint: str | None = None,
+) -> Onward | None:  # fmt: skip
     """How a logout that was done here goes on to our provider; None if it ends here.
 
     That is so where there is no provider, nobody was logged in, or the provider has no such endpoint or cannot be asked
     now: the user is logged out here all the same. `target`, `state`: where it ends, and what is handed back there.
-    `hint`: an ID token that the request named.
+    `client_id`, `hint`: a client, whose target it may be, and an ID token that the request named.
     """
     provider = service.providers.get(service.settings.oidc_issuer or "")
     if provider is None or not arrived.presented:
@@ -86,10 +87,20 @@ async def onward(
         "state": random if provider.issuer.post_logout_redirect_uri is not None else None,
     }  # fmt: skip
     given = {name: value for name, value in parameters.items() if value is not None}
-    remembered = ".".join([random, _packed(target), _packed(state or "")])
-    if len(remembered) > _LONGEST_COOKIE:
-        remembered = ".".join([random, _packed(target), ""])
+    remembered = _remembered_as(random, target, client_id or "", state or "")
     return Onward(endpoint, given, _remembering(service, request, remembered, _STATE_SECONDS))
+
+
+def _remembered_as(*parts: str) -> str:
+    """The value of the cookie; it ends before the first part for which there is no place."""
+    random, *others = parts
+    value = random
+    for number, each in enumerate(others):
+        packed = _packed(each)
+        if len(value) + len(packed) + len(others) - number > _LONGEST_COOKIE:
+            break
+        value += f".{packed}"
+    return value
 
 
 async def _hint(service: Service, provider: KnownProvider, arrived: Arrived, named: str | None) -> str | None:
@@ -124,21 +135,18 @@ async def way_back(service: Service, request: Request) -> Response:
     """303 to where the logout was to end, if this browser left from here; else to LOGOUT_REDIRECT_URL."""
     # What it is called with comes from anybody: nothing of it is an error (RPI-9).
     given = [value for name, value in parse_qsl(request.query_string) if name == "state"]
-    random, target, state = ((_remembered(service, request) or "") + "..").split(".")[:3]
+    random, target, client_id, state = ((_remembered(service, request) or "") + "...").split(".")[:4]
     is_ours = bool(random) and len(given) == 1 and compare_digest(given[0].encode(), random.encode())
-    location = _allowed(service, _unpacked(target)) if is_ours else None
+    location = _allowed(service, _unpacked(target), _unpacked(client_id)) if is_ours else None
     forget = [_remembering(service, request, "", 0)]
     if location is None:
         return see_other(service.settings.redirect_url, forget)
     return see_other(with_state(location, _unpacked(state)), forget)
 
 
-def _allowed(service: Service, target: str | None) -> str | None:
-    """This target, if any list has it: the cookie is as good as whoever could set it."""
-    settings = service.settings
-    listed = (uri for client in settings.clients.values() for uri in client.redirect_uris)
-    allowed = (settings.redirect_url, *settings.redirect_allow, *listed)
-    return target if target is not None and redirects.is_allowed(target, allowed) else None
+def _allowed(service: Service, target: str | None, client_id: str | None) -> str | None:
+    """This target, if it is one of everybody's or of that client: the cookie is as good as whoever could set it."""
+    return target if target is not None and redirects.is_allowed(target, service.targets(client_id)) else None
 
 
 # ---- the cookie ------------------------------------------------------------------------------------------

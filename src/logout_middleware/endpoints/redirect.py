@@ -15,7 +15,7 @@ from ..rules.origins import is_navigation_by_user, is_prefetch
 from . import pages
 from .logout import page_for, partly_done, prefers_html, refuse_unreadable, revoke_within_limits, unrecorded
 from .provider import onward, revoke_at_provider
-from .service import Arrived, Service, failure, see_other, with_state
+from .service import Arrived, Service, failure, see_other, short_state, with_state
 
 _PRIVATE = ("oauth_token", "id_token_hint")
 
@@ -40,6 +40,7 @@ async def _redirect_logout(service: Service, request: Request) -> Response:
     if is_prefetch(request.single_headers()):
         raise Refused(403, "prefetch", "A prefetch never logs out")
     query = request.query()
+    short_state(query.get("state"))
     client_id = query.get("client_id")
     if rules.required_client and client_id not in settings.clients:
         raise Refused(400, "invalid_request", "client_id is required and must be a registered client")
@@ -95,7 +96,8 @@ async def _go_on(
     state, further = query.get("state"), None
     if service.settings.scope != "others":
         await revoke_at_provider(service, arrived)
-        further = await onward(service, request, arrived, target=target, state=state, hint=query.get("id_token_hint"))
+        named = {"client_id": query.get("client_id"), "hint": query.get("id_token_hint")}
+        further = await onward(service, request, arrived, target=target, state=state, **named)
     return further.response(headers) if further is not None else see_other(with_state(target, state), headers)
 
 

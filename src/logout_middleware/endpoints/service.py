@@ -33,6 +33,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 Methods = Mapping[str, Handler]
 """The handlers of one path, by method."""
 ANY_METHOD = "*"
+LONGEST_STATE = 512
 
 
 class Later(Protocol):
@@ -163,13 +164,17 @@ class Service:
     async def target(self, wanted: str | None, client_id: str | None, request: Request) -> tuple[str, bool]:
         """Where to send the browser, and whether what was wanted is refused; a refusal is audited."""
         default = self.settings.redirect_url
-        client = self.settings.clients.get(client_id or "")
-        # A client's targets are its own: naming one client must not open the list of another.
-        allowed = (default, *self.settings.redirect_allow, *(client.redirect_uris if client else ()))
-        if wanted is None or redirects.is_allowed(wanted, allowed):
+        if wanted is None or redirects.is_allowed(wanted, self.targets(client_id)):
             return wanted or default, False
         await self.audit(request, kind="target_refused", detail=f"a redirect target of {len(wanted)} characters")
         return default, True
+
+    def targets(self, client_id: str | None) -> tuple[str, ...]:
+        """Where a logout that names this client, or none, may send the browser."""
+        settings = self.settings
+        client = settings.clients.get(client_id or "")
+        # A client's targets are its own: naming one client must not open the list of another.
+        return (settings.redirect_url, *settings.redirect_allow, *(client.redirect_uris if client else ()))
 
     async def audit(self, request: Request, *, kind: str, detail: str, outcome: str = "refused") -> None:
         """One event about this request that is not a logout."""
@@ -234,6 +239,13 @@ def with_state(target: str, state: str | None) -> str:
         return target
     base, mark, fragment = target.partition("#")
     return f"{base}{'&' if '?' in base else '?'}state={quote(state, safe='')}{mark}{fragment}"
+
+
+def short_state(state: str | None) -> str | None:
+    """The `state` of a logout; `Refused` 400 where it is so long that no cookie and few addresses could hold it."""
+    if state is not None and len(state) > LONGEST_STATE:
+        raise Refused(400, "invalid_request", f"state must not be longer than {LONGEST_STATE} characters")
+    return state
 
 
 def see_other(location: str, headers: list[tuple[str, str]]) -> Response:

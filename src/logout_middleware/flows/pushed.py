@@ -43,7 +43,7 @@ class Target:
 
 
 BURNT = "!burnt"
-"""The reason of a record that a message was dealt with; it revokes nothing, and no caller can give it (`orders.told`)."""
+"""The reason of a record that a message was dealt with; it revokes nothing. No caller can give it (`orders.told`)."""
 
 
 @dataclass(frozen=True, slots=True)
