@@ -21,6 +21,8 @@ from logout_middleware.wsgi import LogoutEndpoints as WsgiEndpoints
 
 from ..apps import COOKIE_SECRET, JWT_KEY, Issuer
 from ..client import Answer, AsgiClient, BuildSite, Client, Sender, Site, WsgiClient
+from .op import Op
+from .pushing import sign
 
 CHECK = {"endpoints": "logout,sessions,check"}
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
@@ -87,6 +89,46 @@ def test_R5_every_identity_header_is_there_and_says_what_was_verified(site: Buil
         "X-Auth-Subject": "ann", "X-Auth-Session": "s%201", "X-Auth-Client": "web",
         "X-Auth-Issuer": "https://id.example.com/", "X-Auth-Expires": str(int(http.clock() + 3600)),
     }  # fmt: skip
+
+
+def test_R5_who_said_so_is_the_issuer_of_the_token_itself(site: BuildSite, op: Op) -> None:
+    """The tokens of our provider are of our realm, and yet not our own word."""
+    ours = {
+        "jwt_issuer": "https://own.example.com",
+        "issuers": {op.issuer: {"keys": op.keys, "audience": ["api://app"]}},
+    }
+    http = site(**op.settings(**CHECK, **ours))
+    own = http.issuer.mint("ann", iss="https://own.example.com")
+
+    def said(**given: Any) -> str | None:
+        answer = http.get("/auth/check", **given)
+        assert (answer.status, answer.header("x-auth-subject")) == (200, "ann")
+        return answer.header("x-auth-issuer")
+
+    assert said(token=op.access_token("ann")) == op.issuer
+    assert said(token=own) == said(cookie=http.login("ann").cookie) == "https://own.example.com"
+
+
+def test_R5_where_nobody_but_the_provider_logs_in_a_session_is_by_its_word(site: BuildSite, op: Op) -> None:
+    """A cookie does not say whose login it is; a token that does not say either is not taken for the provider's."""
+    http = site(**op.settings(**CHECK))
+
+    by_cookie = http.get("/auth/check", cookie=http.login("ann").cookie)
+    by_token = http.get("/auth/check", token=http.issuer.mint("ann"))
+
+    assert (by_cookie.status, by_cookie.header("x-auth-issuer")) == (200, op.issuer)
+    assert (by_token.status, by_token.header("x-auth-issuer")) == (200, "")
+
+
+@pytest.mark.parametrize("issuer", [5, ["https://a.example"], {"a": 1}, True, ""])
+def test_R5_an_issuer_that_is_no_text_breaks_nothing(http: Site, issuer: Any) -> None:
+    """Whatever our own key signed."""
+    claims = {"iss": issuer, "sub": "ann", "iat": http.clock(), "exp": http.clock() + 60}
+
+    answer = http.get("/auth/check", token=sign(claims, typ="JWT", alg="HS256", key=JWT_KEY))
+
+    assert answer.status in (200, 401)
+    assert answer.header("x-auth-issuer") == ""
 
 
 def test_R5_what_is_unknown_is_said_to_be_empty(http: Site) -> None:

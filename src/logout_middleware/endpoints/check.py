@@ -49,7 +49,7 @@ async def check(service: Service, request: Request, below: str = "") -> Response
     if len({(each.issuer, each.user_id or "", each.user_id or each.client_id) for each in holders}) > 1:
         # The application may believe the one that we do not name.
         return _unauthenticated(service, request, "The request carries the logins of two users")
-    told = (("Content-Type", "text/plain"), NO_STORE, _VARY, *_about(service, holders[0]))
+    told = (("Content-Type", "text/plain"), NO_STORE, _VARY, *_about(service, request, holders[0]))
     return Response(200, told)
 
 
@@ -122,11 +122,14 @@ def _about_nobody(response: Response) -> Response:
     return response.with_headers([(name, "") for name in IDENTITY_HEADERS])
 
 
-def _about(service: Service, identity: Identity) -> list[tuple[str, str]]:
-    ends = identity.expires_at
+def _about(service: Service, request: Request, identity: Identity) -> list[tuple[str, str]]:
+    ends, settings = identity.expires_at, service.settings
+    issuer = identity.claimed_issuer
+    if issuer is None and not request.header_lines("authorization"):
+        # A cookie is of our own realm, and does not say by whose word.
+        issuer = settings.jwt_issuer or settings.oidc_issuer
     values = (
-        identity.user_id, identity.session_id, identity.client_id, identity.issuer or service.settings.jwt_issuer,
-        str(int(ends)) if ends < FOREVER else None,
+        identity.user_id, identity.session_id, identity.client_id, issuer, str(int(ends)) if ends < FOREVER else None,
     )  # fmt: skip
     return [(name, header_text(value)) for name, value in zip(IDENTITY_HEADERS, values, strict=True)]
 
