@@ -208,6 +208,33 @@ def test_GTR_2_a_jwt_made_for_this_is_a_proof(http: Site, idp: Caller, typ: str 
     assert idp.end(iss_sub(), proof=idp.proof(typ=typ, aud=aud)).status == 204
 
 
+OF_A_USER: list[dict[str, Any]] = [
+    {"sub": "ann"}, {"sub": ["our-client"]}, {"sub": 7}, {"sub": ""}, {"azp": CLIENT_ID}, {"scope": ""}, {"scp": ["a"]},
+    {"cid": CLIENT_ID}, {"uid": "ann"}, {"sid": "s1"}, {"auth_time": 1}, {"at_hash": "x"}, {"client_id": CLIENT_ID},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("typ", ["JWT", None])
+@pytest.mark.parametrize("claims", OF_A_USER, ids=str)
+def test_GTR_2_an_untyped_token_of_a_user_is_no_proof_whoever_it_is_for(
+    http: Site, idp: Caller, typ: str | None, claims: dict[str, Any]
+) -> None:
+    """Where users may ask for a token for any resource, one of them can ask for one for this very address."""
+    victim = idp.user_token("bob")
+
+    answer = idp.end(iss_sub("bob"), proof=idp.proof(typ=typ, **claims))
+
+    assert answer.status == 401
+    assert is_alive(http, victim)
+    assert idp.end(iss_sub("bob"), proof=idp.proof(**claims)).status == 204
+
+
+@pytest.mark.parametrize("sub", [ISS, CLIENT_ID, MISSING])
+def test_GTR_2_an_untyped_assertion_of_the_caller_itself_is_a_proof(http: Site, idp: Caller, sub: Any) -> None:
+    """It speaks of nobody but the provider, or of us as its client."""
+    assert idp.end(iss_sub(), proof=idp.proof(typ="JWT", sub=sub)).status == 204
+
+
 def test_GTR_2_a_proof_is_good_once(http: Site, idp: Caller) -> None:
     """Whoever overhears a call cannot make another of it."""
     proof = idp.proof()

@@ -2,7 +2,8 @@
 draft-parecki-oauth-global-token-revocation).
 
 The caller is a configured issuer, by a JWT that it signed for this endpoint. An issuer's ordinary tokens are signed by
-the same keys, and every user holds some: so the JWT must be typed for this, or be addressed to this very endpoint.
+the same keys, and every user holds some: so the JWT must be typed for this; or be addressed to this very endpoint, and
+speak of nobody but its issuer, or of us as its client.
 A cut-off can be recorded for a user whom nobody has seen here yet, so it is, and the answer is the same: 204 says
 nothing about who is known (404 would, GTR-7), and a login that is under way at this moment is hit as well.
 """
@@ -29,6 +30,8 @@ from .ssf import target_of
 TYPE = "global-token-revocation+jwt"
 REASON = "global_token_revocation"
 _UNTYPED = frozenset({"jwt", "application/jwt"})
+# What only a token of a user or of an application has.
+_GRANTED = frozenset({"azp", "scope", "scp", "cid", "uid", "client_id", "sid", "auth_time", "at_hash"})
 _KIND = "gtr-jti"
 _KEY_SECONDS = 1.5
 _LONGEST_SECONDS = 3600.0
@@ -115,6 +118,9 @@ def _fault_in_kind(token: jose.Token, address: str | None, provider: KnownProvid
         return None if here or jose.is_for(token.claims, provider.issuer.addressees) else "it is for another audience"
     if kind not in _UNTYPED:
         return "it is a token of another kind"
+    speaks_of = token.claims.get("sub", provider.issuer.name)
+    if speaks_of not in (provider.issuer.name, provider.issuer.client_id) or not _GRANTED.isdisjoint(token.claims):
+        return f"it may be a token of a user; its typ must be {TYPE}"
     return None if here else f"it must be addressed to this endpoint, or its typ be {TYPE}"
 
 
