@@ -134,6 +134,8 @@ def test_a_text_becomes_a_value(name: str, text: str, value: object) -> None:
         ("CLIENTS", "{", "is not JSON"),
         ("CLIENTS", '{"a": {"secret": 5}}', "the secret of client 'a' is not a text"),
         ("CLIENTS", '{"a": {"redirect_uris": "x"}}', "not a list of addresses"),
+        ("CLIENTS", '{"a": {"secret": "s", "feed": "true"}}', "feed of client 'a' is not true or false"),
+        ("CLIENTS", '{"a": {"feed": true}}', "client 'a' has no secret"),
         ("CLIENTS", '{"a": {"redirect_uris": ["x.example/bye"]}}', "has no scheme"),
         ("REDIRECT_ALLOW", "example.com", "has no scheme; write https://example.com"),
         ("REDIRECT_ALLOW", "https://*", "the only pattern is"),
@@ -194,6 +196,7 @@ def test_all_mistakes_are_told_at_once() -> None:
         ({"OIDC_ISSUER": "http://i.example", "OIDC_CLIENT_ID": "app"}, "E118 issuer 'http://i.example': is not https"),
         ({"ENDPOINTS": "oauth", "JWT_KEY": "k" * 32, "JWT_ALGORITHMS": "HS256"}, "E113 LOGOUT_CLIENTS: "),
         ({"ENDPOINTS": "push"}, "E119 LOGOUT_ENDPOINTS: 'push' has nobody to hear from and nobody to tell"),
+        ({"ENDPOINTS": "push", "CLIENTS": '{"a": {"secret": "s"}}'}, "E119 LOGOUT_ENDPOINTS: 'push'"),
         ({"ENDPOINTS": "admin"}, "E116 LOGOUT_ADMIN_KEY: LOGOUT_ENDPOINTS=admin needs it"),
         ({"ISSUERS": '{"https://i.example": {"client_id": "app", "ssf": {}}}'}, "E120 issuer 'https://i.example': "),
         (

@@ -259,10 +259,10 @@ class LogoutSettings:
             yield 'E113 LOGOUT_CLIENTS: LOGOUT_ENDPOINTS=oauth serves clients; write {"id": {"secret": "…"}}'
         if "oidc" in self.groups and not any(each.client_id for each in self.providers.values()):
             yield "E114 LOGOUT_OIDC_CLIENT_ID: required with LOGOUT_OIDC_ISSUER: logout tokens are addressed to it"
-        if "push" in self.groups and not self.providers and not any(each.secret for each in self.clients.values()):
+        if "push" in self.groups and not self.providers and not any(each.feed for each in self.clients.values()):
             yield (
-                "E119 LOGOUT_ENDPOINTS: 'push' has nobody to hear from and nobody to tell; set LOGOUT_ISSUERS or "
-                "LOGOUT_CLIENTS"
+                "E119 LOGOUT_ENDPOINTS: 'push' has nobody to hear from and nobody to tell; set LOGOUT_ISSUERS, or "
+                '"feed": true in LOGOUT_CLIENTS'
             )
         for name in ("oidc_client_id", "oidc_client_secret", "oidc_post_logout_redirect_uri"):
             if getattr(self, name) is not None and self.oidc_issuer is None:

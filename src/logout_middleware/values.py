@@ -49,10 +49,14 @@ class RateLimit:
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """A registered application: its secret, or `sha256:` and the digest of it, and where it may go after a logout."""
+    """A registered application: its secret, or `sha256:` and the digest of it, and where it may go after a logout.
+
+    `feed`: may it read every revocation of every user?
+    """
 
     secret: str | None = field(default=None, repr=False)
     redirect_uris: tuple[str, ...] = ()
+    feed: bool = False
 
     def is_secret(self, given: str) -> bool:
         """Is this its secret? Takes as long for every answer. Without a secret nothing is."""
@@ -320,7 +324,8 @@ def clients(value: Any) -> Mapping[str, Client]:
     """JSON of clients; the secrets are never shown in a message.
 
     A secret may be written as `sha256:` and the 64 hex digits of its SHA-256, so that who reads the setting cannot use
-    it. That is for random secrets of 32 bytes and more: shorter ones are found from their digest by trying.
+    it. That is for random secrets of 32 bytes and more: shorter ones are found from their digest by trying. With
+    `"feed": true` the client reads the feed of all revocations (`endpoints/feed.py`).
     """
     found = json_object(value, like='{"id": {"secret": "…", "redirect_uris": ["…"]}}')
     return {str(name): _client(str(name), each) for name, each in found.items()}
@@ -328,17 +333,21 @@ def clients(value: Any) -> Mapping[str, Client]:
 
 def _client(name: str, value: Any) -> Client:
     if isinstance(value, Client):
-        value = {"secret": value.secret, "redirect_uris": list(value.redirect_uris)}
-    if not isinstance(value, dict) or set(value) - {"secret", "redirect_uris"}:
-        raise ValueError(f'client {name!r} is not {{"secret": "…", "redirect_uris": ["…"]}}')
-    secret, uris = value.get("secret"), value.get("redirect_uris", [])
+        value = {"secret": value.secret, "redirect_uris": list(value.redirect_uris), "feed": value.feed}
+    if not isinstance(value, dict) or set(value) - {"secret", "redirect_uris", "feed"}:
+        raise ValueError(f'client {name!r} is not {{"secret": "…", "redirect_uris": ["…"], "feed": false}}')
+    secret, uris, feed = value.get("secret"), value.get("redirect_uris", []), value.get("feed", False)
     if secret is not None and (not isinstance(secret, str) or not secret):
         raise ValueError(f"the secret of client {name!r} is not a text")
     if secret is not None and secret.startswith(HASHED) and not re.fullmatch(r"[0-9a-f]{64}", secret[len(HASHED) :]):
         raise ValueError(f"the secret of client {name!r} is not {HASHED} and 64 lower-case hex digits")
     if not isinstance(uris, list) or not all(isinstance(uri, str) for uri in uris):
         raise ValueError(f"the redirect_uris of client {name!r} are not a list of addresses")
-    return Client(secret, tuple(uris))
+    if not isinstance(feed, bool):
+        raise ValueError(f"feed of client {name!r} is not true or false")
+    if feed and secret is None:
+        raise ValueError(f"client {name!r} has no secret, so it cannot read the feed")
+    return Client(secret, tuple(uris), feed)
 
 
 def token_paths(value: Any) -> tuple[TokenPath, ...]:

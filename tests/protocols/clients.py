@@ -20,8 +20,8 @@ from tests.client import Site
 SHOP, BANK = ("shop", "the secret of the shop"), ("bank", "the secret of the bank")
 HASHED_SECRET = "a" * 43
 CLIENTS: dict[str, dict[str, Any]] = {
-    "shop": {"secret": SHOP[1]},
-    "bank": {"secret": BANK[1]},
+    "shop": {"secret": SHOP[1], "feed": True},
+    "bank": {"secret": BANK[1], "feed": True},
     "robot": {"secret": "sha256:" + hashlib.sha256(HASHED_SECRET.encode()).hexdigest()},
     "page": {"redirect_uris": ["https://page.example.com/bye"]},
 }

@@ -30,7 +30,7 @@ from logout_middleware.rules.revocation import (
 from logout_middleware.stores import Changes, FeedGap, cursors, redis_feed, sql
 from tests.client import BuildSite, Site
 
-from .clients import BANK, CLIENTS, SHOP, basic
+from .clients import BANK, CLIENTS, HASHED_SECRET, SHOP, basic
 from .feed_consumer import Consumer, holds, key, keys_of
 from .pushing import AUDIENCE, ISS, OWN, Transmitter, issuers, key_of_issuer, opaque, sign
 
@@ -650,6 +650,16 @@ def test_only_registered_clients_read_the_feed(http: Site) -> None:
     assert [each.status for each in (nobody, wrong, user)] == [401] * 3
     assert (nobody.header("www-authenticate") or "").startswith("Basic ")
     assert not any(b"key" in each.body and b"before" in each.body for each in (nobody, wrong, user))
+
+
+def test_a_client_that_is_registered_for_other_things_does_not_read_the_feed(http: Site) -> None:
+    """An application that revokes its own tokens need not learn who logs out elsewhere."""
+    http.call("revoke_session", "s1")
+
+    assert refused(http, **basic("robot", HASHED_SECRET)) == (403, "access_denied")
+
+    (event,) = http.told("client_refused")
+    assert (event.outcome, event.detail) == ("refused", "robot may not read the feed")
 
 
 def test_while_the_store_is_away_the_feed_is_503(http: Site) -> None:

@@ -6,7 +6,7 @@ The answer is JSON lines, UTF-8: any number of `{"key", "before", "until", "reas
 nothing is missing in between. `complete` false: there is more already, ask again at once. A line may come more than
 once. 410 `feed_gap`: begin again without `since`. `wait`, up to 25 seconds, holds the answer back until there is
 something new (under WSGI it is answered at once). 429: others begin at this moment; ask again after Retry-After.
-Callers are those of LOGOUT_CLIENTS, by HTTP Basic.
+Callers are those of LOGOUT_CLIENTS with `"feed": true`, by HTTP Basic; others are 403.
 
 **What a service does with it.** Keep all lines: of those with the same `key` and the same `keep`, the latest `before`
 and the latest `until`. Of a token, after verifying it, compute its keys. It is revoked if for any line under any of
@@ -78,7 +78,7 @@ class Feed:
     async def answer(self, request: Request) -> Response:
         """One page, or 304 where the reader has everything."""
         try:
-            client = await authenticated(self.service, request)
+            client = await self._reader(request)
             since, seconds = _asked(request)
             place = self._read(since, client) if since is not None else Place()
             part = await self._part(place, seconds)
@@ -94,6 +94,16 @@ class Feed:
             return Response(304, fields[1:])
         lines.append(_json({"cursor": cursor, "complete": part.complete}))
         return Response(200, fields, "".join(f"{line}\n" for line in lines).encode("ascii"))
+
+    async def _reader(self, request: Request) -> str:
+        """The client that asks. `Refused` 403 for one that is registered for other things."""
+        client = await authenticated(self.service, request)
+        if not self.service.settings.clients[client].feed:
+            await self.service.audit(request, kind="client_refused", detail=f"{client} may not read the feed")
+            raise Refused(
+                403, "access_denied", 'this client may not read the feed; LOGOUT_CLIENTS must say "feed": true'
+            )
+        return client
 
     async def _part(self, place: Place, seconds: float) -> Part:
         """What follows, waited for while there is nothing."""
