@@ -376,6 +376,24 @@ def test_SET_10_what_two_issuers_call_the_same_is_two(http: Site, idp: Transmitt
     assert not is_alive(http, token)
 
 
+def test_SET_8_an_id_that_is_given_twice_ends_whom_either_event_names(http: Site, idp: Transmitter) -> None:
+    """A transmitter that begins to count anew must not be thanked for a logout that never happened."""
+    complex_subject = {"format": "complex", "user": iss_sub("cid"), "session": opaque("s3")}
+    subjects = [opaque("s1"), opaque("s2"), iss_sub("bob"), complex_subject]
+    tokens = [
+        idp.user_token(sid="s1"), idp.user_token(sid="s2"), idp.user_token("bob", sid="s4"),
+        idp.user_token("cid", sid="s3"),
+    ]  # fmt: skip
+
+    answers = [idp.tell(subject, jti="1").status for subject in subjects]
+    logouts = len(http.told("logout"))
+    again = [idp.tell(subject, jti="1").status for subject in subjects]
+
+    assert answers == again == [202] * 4
+    assert [is_alive(http, token) for token in tokens] == [False] * 4
+    assert len(http.told("logout")) == logouts == 4
+
+
 @pytest.mark.parametrize("calls", range(1, 8))
 @pytest.mark.parametrize("subject", [opaque("s1"), iss_sub()], ids=["session", "user"])
 def test_SET_10_an_event_that_failed_half_way_is_completed_by_the_next_attempt(
@@ -748,7 +766,7 @@ def test_an_event_closes_what_the_session_has_open(http: Site, idp: Transmitter)
 
 def test_without_the_group_nothing_is_served(site: BuildSite) -> None:
     """The paths belong to the application unless `push` is switched on."""
-    http = site(issuers=issuers())
+    http = site(issuers={ISS: {"keys": public_pem(ISS), "client_id": CLIENT_ID}})
 
     assert http.post("/auth/ssf/events", body=b"x", headers={"Content-Type": "application/secevent+jwt"}).status == 404
 

@@ -94,7 +94,9 @@ async def take(service: Service, text: str, provider: KnownProvider, *, caller: 
     """
     event = await _verified(service, text, provider)
     target, why = _target(service, event)
-    message = Message("set-jti", event.issuer, event.token_id, event.name, event.told)
+    # A transmitter that counts anew gives an id to a second subject, who must not be taken for the first.
+    about = (target.key, *target.pairs) if target is not None else ()
+    message = Message("set-jti", event.issuer, event.token_id, event.name, event.told, about=about)
     found = await pushed.known(service.logouts, message, target)
     if found:
         return await service.logouts.confirm(found)

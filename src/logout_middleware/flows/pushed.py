@@ -48,7 +48,7 @@ BURNT = "!burnt"
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What was asked for, once: `kind`, `sender` and `token_id` name it.
+    """What was asked for, once: `kind`, `sender` and `token_id` name it, and `about` where one id may be of several.
 
     `detail`: for the audit record. `ends`: from when on it is refused anyway, so that nobody need remember it.
     """
@@ -59,11 +59,12 @@ class Message:
     reason: str
     detail: str | None = None
     ends: float | None = None
+    about: tuple[bytes, ...] = ()
 
     @property
     def key(self) -> bytes:
         """The name under which it is remembered."""
-        return key_of(self.kind, self.sender, self.token_id)
+        return key_of(self.kind, self.sender, self.token_id, *self.about)
 
 
 async def known(logouts: Logouts, message: Message, target: Target | None) -> Sequence[Revocation]:
