@@ -48,8 +48,6 @@ Callback = Callable[[LogoutEvent], object]
 Settle = Callable[[Awaitable[object]], Awaitable[None]]
 
 _LEVELS = {
-    "store_failed": logging.ERROR,
-    "backchannel_failed": logging.ERROR,
     "provider_unreachable": logging.WARNING,
     "session_of_another": logging.WARNING,
     "store_adopted": logging.WARNING,
@@ -81,8 +79,9 @@ class Events:
         """Tell everybody. What a callback raises is logged and goes no further."""
         # The logout that ended a session is in the log already; this is for the application alone.
         if self._audit != "off" and event.kind != "session_ended":
-            level = _LEVELS.get(event.kind, logging.WARNING if event.outcome == "refused" else logging.INFO)
-            audit_log.log(level, as_json(event) if self._audit == "json" else as_text(event), extra={"event": event})
+            audit_log.log(
+                _level(event), as_json(event) if self._audit == "json" else as_text(event), extra={"event": event}
+            )
         for callback in self._callbacks:
             try:
                 answer = callback(event)
@@ -91,6 +90,15 @@ class Events:
             # A listener is the application's code: whatever it raises must not undo or fail a logout.
             except Exception:  # noqa: BLE001 - see above
                 _log.exception("a logout event callback failed on %s", event.kind)
+
+
+def _level(event: LogoutEvent) -> int:
+    """An error is what an operator must mend, a warning what somebody tried."""
+    if event.kind.endswith("_failed"):
+        return logging.ERROR
+    if event.kind.endswith("_refused") or event.outcome == "refused":
+        return logging.WARNING
+    return _LEVELS.get(event.kind, logging.INFO)
 
 
 async def _settle(answer: Awaitable[object]) -> None:
