@@ -223,7 +223,10 @@ class Parts:
 
 def _identity_policy(settings: LogoutSettings) -> IdentityPolicy:
     others = {
-        each.name: JwtPolicy(each.algorithms, each.name, each.audience, each.client_id)
+        # Whoever set LOGOUT_JWT_ISSUER said himself which tokens he takes, by LOGOUT_JWT_AUDIENCE or without it.
+        each.name: JwtPolicy(
+            each.algorithms, each.name, each.audience, None if each.name == settings.jwt_issuer else each.client_id
+        )
         for each in settings.providers.values()
     }
     return IdentityPolicy(

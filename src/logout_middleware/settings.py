@@ -125,7 +125,10 @@ class LogoutSettings:
         values.one_of("confirm", "allow", "deny"), "confirm", "a GET without proof of intent asks, logs out, or is 405"
     )
     clients: Mapping[str, Client] = _setting(
-        values.clients, {}, 'JSON: `{"id": {"secret": "…", "redirect_uris": ["…"]}}`', secret=True
+        values.clients,
+        {},
+        'JSON: `{"id": {"secret": "…", "redirect_uris": ["…"], "feed": true}}`; `feed`: may read every revocation',
+        secret=True,
     )
     public_url: str | None = _setting(values.origin, None, "our own origin, e.g. `https://app.example.com`")
     trusted_origins: tuple[str, ...] = _setting(values.origins, (), "other origins whose pages may log out here")

@@ -48,9 +48,24 @@ def test_a_token_made_for_another_client_of_the_provider_is_nobody_here(
 
     assert rp.get("/auth/check", token=theirs).status == 401
     assert rp.post("/auth/introspect", form={"token": theirs}, headers=AS_CLIENT).json == {"active": False}
-    assert look(rp, theirs).startswith("401")
+    assert rp.get("/auth/session", token=theirs).json == {"authenticated": False}
     assert rp.get("/auth/check", token=ours).header("x-auth-subject") == "alice"
-    assert look(rp, ours) == "passes"
+    assert look(rp, ours) == look(rp, theirs) == "passes"  # whom the application takes it for is its own affair
+
+
+def test_a_token_made_for_another_client_ends_itself_and_dies_with_its_session(site: BuildSite, op: Op) -> None:
+    """Who holds it may end nothing else of its user; the provider's order reaches it like any other token."""
+    rp = site(**op.settings())
+    here = {**_claims(op), "sid": "s-1"}
+    theirs, again = (op.sign({**here, "aud": "another", "jti": jti}) for jti in ("t1", "t2"))
+    ours = op.sign({**here, "aud": CLIENT, "jti": "o1"})
+
+    assert rp.post("/auth/logout", token=theirs, json={"scope": "global"}).status == 403
+
+    assert look(rp, theirs) == "401 token_revoked"
+    assert look(rp, ours) == look(rp, again) == "passes"
+    assert order(rp, op.logout_token("alice", "s-1")).status == 200
+    assert look(rp, ours) == look(rp, again) == "401 token_revoked"
 
 
 def _claims(op: Op) -> dict[str, Any]:

@@ -81,7 +81,8 @@ def _visit(service: Service, request: Request, below: str) -> Visit:
 
 def _named(identities: Sequence[Identity]) -> list[Identity]:
     """The verified ones that name somebody: frameworks sign the session of an anonymous visitor, too."""
-    return [each for each in identities if each.verified and (each.user_id is not None or each.client_id is not None)]
+    known = [each for each in identities if each.verified and each.addressed]
+    return [each for each in known if each.user_id is not None or each.client_id is not None]
 
 
 async def _refused(service: Service, request: Request, refusal: Response, dead: Sequence[str]) -> Response:

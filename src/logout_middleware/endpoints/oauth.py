@@ -8,6 +8,7 @@ needed. A token ends with its login (REVOKE_BOUND), as by every other door.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from functools import partial
 
 from ..errors import Refused, StoreError
@@ -58,8 +59,12 @@ async def _revoked(service: Service, request: Request, token: str, client_id: st
     identity = await service.orders.identity(token)
     if identity is None or not await _may_revoke(service, request, identity, client_id):
         return Response(200, (NO_STORE,))
+    # A client may end the login that its own token is of.
     plan = await service.logouts.log_out(
-        [identity], bound=service.settings.revoke_bound, reason="revoke_token", caller=service.caller(request)
+        [replace(identity, addressed=True)],
+        bound=service.settings.revoke_bound,
+        reason="revoke_token",
+        caller=service.caller(request),
     )
     return Response(202 if plan.outcome is Outcome.PENDING else 200, (NO_STORE,))
 

@@ -76,7 +76,7 @@ class Arrived:
     @property
     def verified(self) -> tuple[Identity, ...]:
         """The live identities whose claims may be believed."""
-        return tuple(identity for identity in self.live if identity.verified)
+        return tuple(identity for identity in self.live if identity.verified and identity.addressed)
 
 
 @dataclass(slots=True)

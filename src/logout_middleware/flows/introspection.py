@@ -84,7 +84,7 @@ async def introspect(
     """
     verdict = await explain(identifier, logouts, token)
     identity = verdict.identity
-    if identity is None or not identity.verified or verdict.refusal is not None:
+    if identity is None or not (identity.verified and identity.addressed) or verdict.refusal is not None:
         return dict(INACTIVE)
     if client_id is not None and not is_of(client_id, identity):
         return dict(INACTIVE)

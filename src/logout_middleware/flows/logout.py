@@ -140,7 +140,7 @@ class Logouts:
         now = self.clock()
         known = await self.known(_without_servers(identities))
         # A logout that got half-way is repeated with a credential that is dead by now: it still finds the others.
-        roots = [each.login_key for each in known.identities] if bound else []
+        roots = [each.login_key for each in known.identities if each.addressed] if bound else []
         members = await self._members(roots, now)
         plan = self.plan(known.live, scope=scope, bound=bound, reason=reason, now=now, members=members)
         event = LogoutEvent(
@@ -158,7 +158,7 @@ class Logouts:
             await self.events.emit(replace(event, kind="scope_refused", outcome="refused"))
         ended = dict(told)
         if bound and plan.sessions:
-            ended |= {each.login_key: each.session_id for each in _sessions_of(known.live)}
+            ended |= {each.login_key: each.session_id for each in _sessions_of(known.live) if each.addressed}
         await self.tell_ends(ended, event)
         return replace(plan, outcome=done.outcome, connections=done.connections)
 
@@ -290,7 +290,7 @@ class Logouts:
         """
         found: dict[tuple[bytes, frozenset[bytes]], Revocation] = {}
         reason = ROTATED if reason == REFRESHED else reason
-        verified = [identity for identity in live if identity.verified]
+        verified = [identity for identity in live if identity.verified and identity.addressed]
         sessions = {each.session_key: each for each in verified if each.session_key is not None}
         # An expired token may still end its own session, but it must not reach what was created after its time.
         lasting = [each for each in verified if now < each.expires_at + self.leeway]

@@ -106,7 +106,7 @@ class Sessions:
 
     def concerns(self, identity: Identity) -> bool:
         """Is there a reason to know of this login?"""
-        if not self.enabled or not identity.verified or identity.is_client:
+        if not self.enabled or not identity.verified or identity.is_client or not identity.addressed:
             return False
         return self.timed or (identity.session_key is not None and identity.user_key is not None)
 

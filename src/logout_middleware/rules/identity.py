@@ -31,7 +31,8 @@ _UPPER = re.compile(r"[A-Z]+")
 class Identity:
     """Who a credential claims to be. `issuer` None is our own realm; times are seconds since 1970.
 
-    `claimed_issuer`: the `iss` of a verified token, whatever its realm.
+    `claimed_issuer`: the `iss` of a verified token, whatever its realm. `addressed` False: it was made for another
+    client of its issuer; it dies like any other, but who presents it may end nothing but itself, and is nobody to us.
 
     `fault` says why a verifier must refuse it (bad signature, wrong audience …); None if there is none or
     nothing to verify it with. `keys` are all names that can revoke it; `own_key` is its own.
@@ -50,6 +51,7 @@ class Identity:
     verified: bool = False
     fault: str | None = None
     claimed_issuer: str | None = None
+    addressed: bool = True
     keys: tuple[bytes, ...] = field(default=(), repr=False)
 
     @property
@@ -132,7 +134,7 @@ def identify_jwt(token: jose.Token, keys: Iterable[Any], policy: IdentityPolicy,
     fault = jose.verify(token, keys, how, for_us=for_us)
     if fault is not None:
         return _unverified(digest, token, fault)
-    return _verified_jwt(token, digest, policy)
+    return _verified_jwt(token, digest, policy, addressed=jose.is_addressed(token.claims, how))
 
 
 def _unverified(digest: bytes, token: jose.Token, fault: str | None = None) -> Identity:
@@ -142,7 +144,7 @@ def _unverified(digest: bytes, token: jose.Token, fault: str | None = None) -> I
     )
 
 
-def _verified_jwt(token: jose.Token, digest: bytes, policy: IdentityPolicy) -> Identity:
+def _verified_jwt(token: jose.Token, digest: bytes, policy: IdentityPolicy, *, addressed: bool) -> Identity:
     claims = token.claims
     realm = policy.realm(claims.get("iss"))
     token_id = jose.text_claim(claims, "jti")
@@ -163,6 +165,7 @@ def _verified_jwt(token: jose.Token, digest: bytes, policy: IdentityPolicy) -> I
             expires_at=_end_of_life(issued_at, expires_at, policy),
             verified=True,
             claimed_issuer=claims.get("iss"),
+            addressed=addressed,
         ),
         policy,
     )

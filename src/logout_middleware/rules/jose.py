@@ -53,8 +53,7 @@ class Token:
 class JwtPolicy:
     """How tokens are verified: pinned algorithms, and what `iss` and `aud` must be (None: not checked).
 
-    `client_id`: where no audience is set, a token must be issued to this client, or be for it: `aud`, `azp` or
-    `client_id` says so. Else every other client of the provider could come with the tokens of its own users.
+    `client_id`: where no audience is set, only a token that names this client speaks to us (`is_addressed`).
     """
 
     algorithms: tuple[str, ...] = ()
@@ -140,19 +139,20 @@ def verify(token: Token, keys: Iterable[Any], policy: JwtPolicy, *, for_us: bool
     fault = fault_in_signature(token, keys, policy.algorithms)
     if fault is not None:
         return fault
-    if for_us and not _is_for_us(token.claims, policy):
+    if for_us and policy.audience and not is_for(token.claims, policy.audience):
         return "it is for another audience"
     return _fault_in_claims(token, for_us=for_us)
 
 
-def _is_for_us(claims: Mapping[str, Any], policy: JwtPolicy) -> bool:
-    if policy.audience:
-        return is_for(claims, policy.audience)
-    return (
-        policy.client_id is None
-        or is_for(claims, (policy.client_id,))
-        or (policy.client_id in (claims.get("azp"), claims.get("client_id")))
-    )
+def is_addressed(claims: Mapping[str, Any], policy: JwtPolicy) -> bool:
+    """Was this token issued to our client, or is it for it, where no audience says whose tokens are for us?
+
+    Every other client of a provider has tokens of the same users; they name somebody, and prove nothing to us.
+    """
+    if policy.audience or policy.client_id is None:
+        return True
+    named = policy.client_id in (claims.get("azp"), claims.get("client_id"))
+    return named or is_for(claims, (policy.client_id,))
 
 
 def fault_in_signature(token: Token, keys: Iterable[Any], algorithms: Collection[str]) -> str | None:
