@@ -7,7 +7,8 @@
  * ```
  *
  * Importing it is enough: this tab then follows the login of its browser. It learns of a logout that another tab or
- * another device made, cleans up, tells the page by three events on `window`, and goes to the login page.
+ * another device made, cleans up, tells the page by three events on `window`, and goes to the login page. After the page
+ * it loads logout-watch.js, which lies beside it and has nothing of its own to call.
  */
 
 /** Where to go: an address of http(s) or a path of this site; `false` stays; `true` takes the page's `?redirect=`. */
@@ -52,7 +53,10 @@ export interface Options {
   push?: boolean;
   /** Seconds between questions where there is no stream; only while a tab is visible. Default: 5. */
   poll?: number;
-  /** Log out when the last tab of the site is closed. Default: what the server says (`LOGOUT_ON_BROWSER_CLOSE`). */
+  /**
+   * Log out when the last tab of the site is closed. Default: what the server says (`LOGOUT_ON_BROWSER_CLOSE`). Only in
+   * browsers with the Navigation API: without it a reload looks like the end of the page.
+   */
   onClose?: boolean;
   /** Milliseconds that the server has for its answer. Default: 5000. */
   timeout?: number;
@@ -76,6 +80,8 @@ export interface LogoutResult {
   offline: boolean;
   /** What the server ended, where it says so. */
   revoked: { tokens: number; sessions: number; connections: number } | null;
+  /** Where the server would go. */
+  redirectTo?: string;
   /** The status of the answer; 0 without one. */
   status: number;
   reason: string;
@@ -107,6 +113,12 @@ export interface ConfirmOptions extends LogoutOptions {
 
 /** Ask first; null if the person said no. */
 export function confirmLogout(options?: ConfirmOptions): Promise<LogoutResult | null>;
+
+/**
+ * Show a modal question under this root, without anything that a strict Content-Security-Policy forbids; true for yes.
+ * Its parts for styling are `dialog`, `question`, `confirm` and `cancel`.
+ */
+export function ask(question: string, yes?: string, no?: string, root?: Node): Promise<boolean>;
 
 /** The detail of `auth.logout`. A logout that was made elsewhere has a reason, and no answer of the server. */
 export interface LogoutDetail extends Partial<LogoutResult> {
