@@ -1,0 +1,278 @@
+/**
+ * The browser's side of logging out; logout.d.ts tells what each option and each result means.
+ *
+ * Here it logs out, cleans up, and tells the page and the other tabs. What follows the login while a page is open is in
+ * logout-watch.js, which is loaded after the page.
+ */
+const page = globalThis.document;
+
+// A page may load this file by its plain and by its immutable name; the first one is the kit.
+const kit = (globalThis[Symbol.for("logout-middleware")] ??= {
+  options: {
+    base: /^(http.*)\/logout(\.\w+)?\.js/.exec(import.meta.url)?.[1] ?? "/auth",
+    timeout: 5000,
+    channel: "logout-middleware",
+    localStorage: [],
+    sessionStorage: [],
+    cookies: [],
+  },
+  known: {}, // the last answer of /auth/session
+  turn: 0, // of the newest question about it; older answers are out of date
+  endedAt: 0,
+  connection: "off",
+
+  configure(options) {
+    Object.assign(kit.options, options);
+    kit.changed?.(true);
+  },
+
+  /** One at a time: whoever asks meanwhile gets the same promise. */
+  logout: (order = {}) => (kit.running ??= perform(order)),
+
+  async confirmLogout(order = {}) {
+    const { question = "Log out?", yes, no } = { ...kit.options.texts, ...order.texts };
+    const { confirm = ask } = { ...kit.options, ...order };
+    const isSure = await (async () => confirm(question, yes, no))().catch(() => false);
+    return isSure ? kit.logout(order) : null;
+  },
+
+  onLogout(listener) {
+    const listen = ({ detail }) => listener(detail);
+    globalThis.addEventListener?.("auth.logout", listen);
+    return () => globalThis.removeEventListener?.("auth.logout", listen);
+  },
+
+  async session({ fresh } = {}) {
+    if (!fresh && "authenticated" in kit.known) return kit.known;
+    return (await refresh()) ?? { authenticated: false, ...kit.known, unknown: true };
+  },
+
+  // Lent to logout-watch.js
+  attempt, call, clean, ended, fire, open, post, read, refresh, request, tell,
+});
+
+export const { configure, logout, confirmLogout, onLogout, session } = kit;
+export let connection = kit.connection;
+
+/** What a browser may refuse, such as storage, must not stop a logout. */
+function attempt(action) {
+  try {
+    return action();
+  } catch {
+    return undefined;
+  }
+}
+
+function fire(name, detail) {
+  return dispatchEvent(new CustomEvent(`auth.${name}`, { detail, cancelable: true }));
+}
+
+// ---- The server
+
+/** A token: from the function, or under the storage key, that the page named. */
+async function read(source) {
+  try {
+    if (typeof source === "string") return localStorage.getItem(source) ?? sessionStorage.getItem(source);
+    return await Promise.race([source?.(), new Promise((resolve) => setTimeout(resolve, kit.options.timeout))]);
+  } catch {
+    return undefined;
+  }
+}
+
+async function request(path, { token, headers, ...init } = {}) {
+  token ??= await read(kit.options.accessToken);
+  return fetch(new URL(`${kit.options.base}/${path}`, location.origin), {
+    credentials: "include",
+    cache: "no-store",
+    signal: AbortSignal.timeout(kit.options.timeout),
+    headers: { Accept: "application/json", ...headers, ...(token && { Authorization: `Bearer ${token}` }) },
+    ...init,
+  });
+}
+
+/** The members of the answer, and its status: 0 if there is none. */
+async function call(path, init) {
+  try {
+    const answer = await request(path, init);
+    return { ...(await answer.json().catch(() => {})), status: answer.status };
+  } catch {
+    return { status: 0 };
+  }
+}
+
+/** Ask who is logged in, and act on it; undefined if that cannot be known now. */
+async function refresh() {
+  const turn = ++kit.turn;
+  const answer = await call("session");
+  if (kit.pending && !(await kit.retry?.(answer))) return undefined;
+  if (!("authenticated" in answer)) return undefined;
+  if (turn === kit.turn && !kit.running) learn(answer);
+  return answer;
+}
+
+function learn(answer) {
+  const { authenticated, sid, sub } = kit.known;
+  if (authenticated && !answer.authenticated) return kit.lost?.() ?? ended({ reason: "ended", remote: true });
+  kit.known = answer;
+  if (authenticated === false && answer.authenticated) fire("statusChange", answer);
+  if (authenticated !== undefined && (sid !== answer.sid || sub !== answer.sub)) fire("sessionChange", answer);
+  if (!authenticated && answer.authenticated) tell({ type: "login" });
+  kit.changed?.(authenticated !== answer.authenticated || sid !== answer.sid);
+}
+
+// ---- Logging out
+
+async function perform({ scope, redirect, reason = "logout", token, refreshToken }) {
+  const { options, known } = kit;
+  const order = { sub: known.sub, sid: known.sid, scope: scope ?? options.scope };
+  order.token = token ?? (await read(options.accessToken)) ?? "";
+  order.refreshToken = refreshToken ?? (await read(options.refreshToken)) ?? undefined;
+  const signal = AbortSignal.timeout(options.timeout);
+  let result = await post(order, { signal });
+  if (result.offline && !signal.aborted) result = await post(order, { signal });
+  result.reason = reason;
+  const isLeaving = page && ended({ ...result, local: true }, redirect);
+  if (page && result.offline) postpone(order, isLeaving);
+  // The old page can still be clicked while the next one loads.
+  if (isLeaving) setTimeout(() => (kit.running = null), options.timeout);
+  else kit.running = null;
+  return result;
+}
+
+async function post({ scope, token, refreshToken }, init) {
+  const headers = { "Content-Type": "application/json" };
+  const body = JSON.stringify({ scope, refreshToken });
+  const answer = await call("logout", { method: "POST", keepalive: true, token, headers, body, ...init });
+  const { status, revoked = null, redirect_to, redirectTo = redirect_to } = answer;
+  let ok = status >= 200 && status < 300;
+  // Over its limit the server still ends a login that it can verify.
+  if (status === 429) ok = (await call("session", { token })).authenticated === false;
+  return { ok, pending: status === 202, offline: !status || status >= 500, revoked, status, redirectTo };
+}
+
+/** This browser is logged out, whoever did it. True if the page is being left. */
+function ended(detail, redirect) {
+  detail.session = kit.known;
+  kit.known = { authenticated: false };
+  kit.turn++;
+  kit.endedAt = Date.now();
+  clean();
+  attempt(() => localStorage.setItem("logout.ended", kit.endedAt));
+  const mayLeave = fire("logout", detail);
+  fire("statusChange", kit.known);
+  fire("sessionChange", kit.known);
+  if (!detail.relayed) tell({ type: "logout", detail, redirect: typeof redirect === "function" ? undefined : redirect });
+  kit.changed?.(true);
+  return mayLeave && go(redirect, detail);
+}
+
+function clean() {
+  const { accessToken, refreshToken, cookies, ...options } = kit.options;
+  for (const name of ["localStorage", "sessionStorage"]) {
+    attempt(() => {
+      if (options[name] === "*") window[name].clear();
+      else [...options[name], accessToken, refreshToken].forEach((key) => window[name].removeItem(key));
+    });
+  }
+  // Where a cookie was set cannot be seen, so it is deleted everywhere from here upwards.
+  const paths = location.pathname.split("/").map((_, index, all) => all.slice(0, index + 1).join("/"));
+  const hosts = location.hostname.split(".").map((_, index, all) => `; Domain=${all.slice(index).join(".")}`);
+  for (const name of cookies)
+    for (const path of [...paths, ...paths.map((each) => `${each}/`)])
+      for (const host of ["", ...hosts])
+        for (const kind of ["", "; Secure", "; Secure; Partitioned"])
+          page.cookie = `${name}=; Max-Age=0; Path=${path}${host}${kind}`;
+}
+
+/** The server was not reached. Whose login it was is noted, so that trying again never ends a newer one. */
+function postpone(order, isLeaving) {
+  console.warn("The server could not be told of the logout; this will be tried again.");
+  kit.pending = order;
+  const { sub, sid, scope } = order;
+  const note = JSON.stringify({ sub, sid, scope, at: Date.now() });
+  // Where that is not known, only the page after this one may try, once.
+  if (sid || isLeaving) attempt(() => sessionStorage.setItem("logout.pending", note));
+  kit.changed?.();
+}
+
+// ---- Where to go
+
+function onSite(target) {
+  const url = attempt(() => new URL(target, location.origin));
+  return url?.href.startsWith(`${location.origin}/`) ? url : undefined;
+}
+
+/** A path of this site, or what begins with http(s)://. "//host", "\host" and "javascript:" are neither. */
+function safe(target) {
+  return onSite(target) ?? (/^https?:\/\//i.test(target) ? attempt(() => new URL(target)) : undefined);
+}
+
+function go(redirect, { local, ...result }) {
+  let target = typeof redirect === "function" ? attempt(() => redirect(result)) : redirect;
+  target ??= kit.options.redirect ?? (local ? result.redirectTo : onSite(result.redirectTo ?? "/login"));
+  if (target === false) return false;
+  if (target === true) {
+    const asked = new URLSearchParams(location.search).get("redirect");
+    target = (asked && onSite(asked)) ?? result.redirectTo ?? "/";
+  }
+  const url = safe(target ?? "/login") ?? safe("/login");
+  // Another tab that shows the login page already is left in peace.
+  if (!local && url.pathname === location.pathname) return false;
+  location.replace(url);
+  return !url.hash;
+}
+
+// ---- Asking first
+
+/** A modal question; true for yes. Parts: dialog, question, confirm, cancel. */
+export function ask(question, yes = "Log out", no = "Cancel", root = page.body) {
+  const make = (tag, part, textContent) => Object.assign(page.createElement(tag), { part, textContent });
+  const dialog = make("dialog", "dialog", "");
+  const buttons = [make("button", "cancel", no), make("button", "confirm", yes)];
+  for (const button of buttons) button.onclick = () => dialog.close(`${button.part}`);
+  dialog.ariaLabel = question;
+  dialog.append(make("p", "question", question), ...buttons);
+  root.append(dialog);
+  dialog.showModal();
+  return new Promise((resolve) => {
+    dialog.onclose = () => {
+      dialog.remove();
+      resolve(dialog.returnValue === "confirm");
+    };
+  });
+}
+
+// ---- The other tabs, and the start
+
+function tell(message) {
+  attempt(() => kit.channel.postMessage(message));
+}
+
+function heard({ data }) {
+  if (data.type === "login" && !kit.known.authenticated) refresh();
+  // The server may have told of the same logout.
+  if (data.type !== "logout" || kit.running || Date.now() - kit.endedAt < kit.options.timeout) return;
+  ended({ ...data.detail, local: false, relayed: true }, data.redirect);
+}
+
+function open() {
+  kit.channel = attempt(() => new BroadcastChannel(kit.options.channel));
+  kit.channel?.addEventListener("message", heard);
+}
+
+async function start() {
+  if (kit.isStarted) return;
+  kit.isStarted = true;
+  open();
+  const { watch } = await import("./logout-watch.js");
+  watch(kit);
+}
+
+if (page) {
+  addEventListener("auth.connectionChange", ({ detail }) => (connection = detail.connection));
+  const meta = page.querySelector("meta[name=logout]");
+  if (meta) Object.assign(kit.options, attempt(() => JSON.parse(meta.content)));
+  // After the page's own modules, so that they can configure first.
+  for (const type of ["DOMContentLoaded", "load"]) addEventListener(type, start);
+  if (page.readyState === "complete") setTimeout(start);
+}

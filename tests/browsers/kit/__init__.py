@@ -1,0 +1,1 @@
+"""The browser kit (`logout.js`) in a real browser, against a real server, under a strict Content-Security-Policy."""
