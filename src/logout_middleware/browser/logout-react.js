@@ -68,11 +68,8 @@ function hooks({ createContext, createElement, useCallback, useContext, useMemo,
 
   function useLogout(defaults) {
     const { isLoading, error } = useState();
-    // `onClick={logout}` hands over the event, which is no set of options.
-    const logout = useCallback(
-      (options) => run({ ...defaults, ...(options?.nativeEvent ? null : options) }),
-      [defaults],
-    );
+    // `onClick={logout}` hands over an event, which has no member with the name of an option.
+    const logout = useCallback((options) => run({ ...defaults, ...options }), [defaults]);
     return { logout, isLoading, error };
   }
 
