@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from logout_middleware import asgi_events
 from logout_middleware.asgi import LogoutEndpoints
 from logout_middleware.flows.live import MOST_OF_A_LOGIN
 
@@ -196,6 +197,24 @@ def test_an_idle_session_is_announced_as_idle(store: str) -> None:
                 "auth.sessionChange",
             ]
             assert (told[0][1]["reason"], told[1][1]["reason"]) == ("idle", "idle")
+
+    run(play)
+
+
+def test_a_stream_ends_after_a_minute_so_that_its_server_can_stop(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody was logged out: the page opens the next one by itself."""
+    monkeypatch.setattr(asgi_events, "LONGEST_SECONDS", 0.05)
+    monkeypatch.setattr(asgi_events, "_HEARTBEAT_SECONDS", 0.02)
+
+    async def play() -> None:
+        async with rig(store=store) as site:
+            stream = await opened(site.get(token(), PATH))
+
+            await stream.task
+
+            assert stream.is_over
+            assert events_of(stream.body) == []
+            assert b":\n\n" in stream.body, "there was no heartbeat"
 
     run(play)
 

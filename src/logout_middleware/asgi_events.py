@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import signal
+import weakref
 from typing import Any
 
 from .asgi_live import Body, LiveLoop
@@ -23,6 +25,9 @@ WARNING_SECONDS = 60.0
 """So long before its end a login is said to be expiring."""
 _HEARTBEAT_SECONDS = 20.0
 """Proxies close what is silent for a minute, some for half of one."""
+LONGEST_SECONDS = 60.0
+"""A stream ends then, and the page opens the next: a server may be waiting for it, so that it can stop."""
+_LOOK_SECONDS = 0.25
 _HEADERS = (
     (b"content-type", b"text/event-stream"),
     (b"x-accel-buffering", b"no"),  # nginx would keep the events until it has a page full of them
@@ -41,13 +46,18 @@ class LoginEvents(Body):
 
     def __init__(self, live_loop: LiveLoop, identities: tuple[Identity, ...], send: Send) -> None:
         super().__init__(live_loop, identities, send, events=True)
-        self._cut = asyncio.Event()
+        self._leave = asyncio.Event()
+        self._until = live_loop.loop.time() + LONGEST_SECONDS
         self._warned_of = math.nan
         self._look_at = 0.0
 
     def wake(self) -> None:
         """See Open.wake."""
-        self._cut.set()
+        self.leave()
+
+    def leave(self) -> None:
+        """Stop saying anything; from the stream's own event loop."""
+        self._leave.set()
 
     def last_words(self, reason: str) -> bytes:
         """What a page is told of a logout, in the order that applications rely on (mission.md SP-3)."""
@@ -60,12 +70,12 @@ class LoginEvents(Body):
         )
 
     async def run(self, receive: Receive) -> None:
-        """Return when the client left, the server goes, or the login ended."""
-        waits = {asyncio.ensure_future(_left(receive)), asyncio.ensure_future(self._cut.wait())}
+        """Return when the client left, the server stops, the login ended, or it is time for another stream."""
+        waits = {asyncio.ensure_future(_left(receive)), asyncio.ensure_future(self._leave.wait())}
         try:
             while True:
                 done, _ = await asyncio.wait(waits, timeout=await self._speak(), return_when=asyncio.FIRST_COMPLETED)
-                if done:
+                if done or self._live_loop.loop.time() >= self._until:
                     return
                 await self._say(_HEARTBEAT)
         finally:
@@ -100,6 +110,47 @@ class LoginEvents(Body):
         await self.send({"type": "http.response.body", "body": text, "more_body": True})
 
 
+class _Pages:
+    """The open streams of one event loop, which end when its server wants to stop.
+
+    Servers wait for every answer that is under way, and nothing tells a stream of that. But uvicorn's handler of
+    SIGTERM is a method of the server, which knows; for the others there is LONGEST_SECONDS. To be dropped when uvicorn
+    says http.disconnect at shutdown (https://github.com/Kludex/uvicorn/pull/2829).
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._open: set[LoginEvents] = set()
+        self._looks = False
+
+    def opened(self, events: LoginEvents) -> None:
+        """Look after it, too."""
+        self._open.add(events)
+        if not self._looks:
+            self._looks = True
+            self._loop.call_later(_LOOK_SECONDS, self._look)
+
+    def closed(self, events: LoginEvents) -> None:
+        """It is over."""
+        self._open.discard(events)
+
+    def _look(self) -> None:
+        if self._stops():
+            for each in self._open:
+                each.leave()
+        self._looks = bool(self._open)
+        if self._looks:
+            self._loop.call_later(_LOOK_SECONDS, self._look)
+
+    @staticmethod
+    def _stops() -> bool:
+        server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+        return bool(getattr(server, "should_exit", False))
+
+
+_pages: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Pages] = weakref.WeakKeyDictionary()
+
+
 async def serve(stream: EventStream, live_loop: LiveLoop, scope: Scope, receive: Receive, send: Send) -> None:
     """Serve one caller until he leaves or his login ends."""
     streams = live_loop.parts.live.streams
@@ -109,7 +160,9 @@ async def serve(stream: EventStream, live_loop: LiveLoop, scope: Scope, receive:
         return await send_response(refused(fault).with_headers(cors), scope, send)
     headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in stream.headers]
     events = LoginEvents(live_loop, stream.identities, send)
+    pages = _pages.setdefault(live_loop.loop, _Pages(live_loop.loop))
     streams.opened(stream.identities)
+    pages.opened(events)
     try:
         await send({"type": "http.response.start", "status": 200, "headers": [*headers, *_HEADERS]})
         # From here on a logout finds it; one that came before is found by looking it up (`Live.newcomers`).
@@ -121,6 +174,7 @@ async def serve(stream: EventStream, live_loop: LiveLoop, scope: Scope, receive:
     except OSError:
         pass  # the client left, or the cut came, while something was being said
     finally:
+        pages.closed(events)
         streams.closed(stream.identities)
         events.close()
     await events.farewell()
