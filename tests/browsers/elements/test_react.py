@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import Locator, Route, expect
 
 from ..axe import violations
 from .conftest import Opened
@@ -183,7 +183,28 @@ def test_the_same_react_has_the_same_hooks(tab: Tab) -> None:
     assert tab.page.evaluate("() => createHooks(React) === createHooks(React)")
 
 
-def test_what_was_unmounted_listens_no_more_and_can_come_back(tab: Tab) -> None:
+def test_an_answer_from_before_the_logout_logs_nobody_in(tab: Tab) -> None:
+    """The first question who is logged in is still on its way when the person logs out."""
+    late: list[Route] = []
+    tab.page.route("**/auth/session", lambda route: late.append(route))
+    tab.open("react")
+    expect(shown(tab)).to_have_text("asking")
+    button(tab).click()
+    expect(shown(tab)).to_have_text("out")
+    so_far = tab.page.evaluate("() => shown.length")
+
+    for each in late:
+        each.fulfill(json={"authenticated": True, "sub": "ann", "sid": "1", "expires_at": None})
+    tab.page.unroute("**/auth/session")
+    # Whoever waited for the same answer has it by the time that this one is there.
+    tab.page.evaluate("async () => { await (await import('/auth/logout.js')).session({fresh: true}); }")
+
+    assert late != []
+    assert set(tab.page.evaluate("from => shown.slice(from)", so_far)) <= {"out"}
+    expect(shown(tab)).to_have_text("out")
+
+
+def test_what_was_unmounted_can_come_back(tab: Tab) -> None:
     """An application that is taken from the page and put back shows what is true by then."""
     tab.open("react")
     expect(shown(tab)).to_have_text("in as ann")
@@ -193,6 +214,32 @@ def test_what_was_unmounted_listens_no_more_and_can_come_back(tab: Tab) -> None:
     tab.page.evaluate("() => mount()")
 
     expect(shown(tab)).to_have_text("out")
+
+
+def test_what_was_unmounted_listens_no_more(tab: Tab) -> None:
+    """Mounting and unmounting for hours leaves nothing behind."""
+    tab.open("react")
+    expect(shown(tab)).to_have_text("in as ann")
+    tab.page.evaluate("() => unmount()")
+    tab.page.evaluate("""() => {
+      window.listening = 0;
+      window.mostListening = 0;
+      for (const [name, step] of [["addEventListener", 1], ["removeEventListener", -1]]) {
+        const original = window[name];
+        window[name] = function (type, ...rest) {
+          if (String(type).startsWith("auth.")) listening += step;
+          mostListening = Math.max(mostListening, listening);
+          return original.call(window, type, ...rest);
+        };
+      }
+    }""")
+
+    tab.page.evaluate("() => mount()")
+    expect(shown(tab)).to_have_text("in as ann")
+    tab.page.evaluate("() => unmount()")
+
+    tab.page.wait_for_function("() => listening === 0")
+    assert tab.page.evaluate("() => mostListening") > 0
 
 
 def test_the_hooks_can_render_on_a_server(tab: Tab) -> None:
