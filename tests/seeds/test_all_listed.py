@@ -15,9 +15,9 @@ def _ids(seed: str, *numbers: int | range) -> set[str]:
 
 PROMISED = (
     _ids("GA", range(1, 13))
-    | _ids("UM", range(1, 8), 12, range(14, 18), 19, 20, 24, 25, 27, range(29, 36))
-    | _ids("SP", 2, range(6, 17), range(18, 21))
-    | _ids("UF", range(4, 12))
+    | _ids("UM", range(1, 8), 11, 12, range(14, 18), 19, 20, range(24, 28), range(29, 36))
+    | _ids("SP", 1, 2, range(4, 21))
+    | _ids("UF", range(4, 13))
     | _ids("CB", range(1, 13), 14, 15)
     | {"M1", "M3", "M5", "M9", "M10"}
 )
