@@ -6,8 +6,12 @@ READY := $(VENV)/ready
 NODE := $(VENV)/node/ready
 PEERS := $(VENV)-peers
 BENCH ?=
+WORKERS ?= 2
 # Thousands of small cases of what other tests run, too: noting the lines would only take time.
 MASSES := $(wildcard tests/test_corpus*.py) tests/test_doors.py
+# What measures time between processes, or fills the machine by itself, has it for itself.
+ALONE := tests/faults tests/real_servers tests/browsers tests/peers
+BESIDE := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo demo-flask test check unit random faults bench bench-stores bench-live bench-http servers lock clean
 
@@ -35,13 +39,15 @@ check: $(READY)
 
 unit: $(READY) $(NODE) servers
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(MASSES:%=--ignore=%)
+	$(BIN)/coverage run -m pytest $(BESIDE) $(addprefix --ignore=,$(MASSES) $(ALONE))
+	$(BIN)/coverage run -m pytest $(ALONE)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under=96
-	$(BIN)/pytest $(MASSES)
+	$(BIN)/pytest $(BESIDE) $(MASSES)
 
 random: $(READY) $(NODE) servers  ## the tests in random order; prints the seed
-	$(BIN)/pytest -p randomly
+	$(BIN)/pytest -p randomly $(BESIDE) $(addprefix --ignore=,$(ALONE))
+	$(BIN)/pytest -p randomly $(ALONE)
 
 faults: $(READY) servers  ## break real servers under load, and judge: is any acknowledged logout lost? prints a table
 	$(BIN)/python -m tests.faults

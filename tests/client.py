@@ -107,7 +107,7 @@ class AsgiClient:
         async def exchange() -> Answer:
             response = await transport.handle_async_request(request)
             pairs = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in response.headers.raw]
-            return Answer(response.status_code, tuple(pairs), await response.aread())
+            return Answer(response.status_code, tuple(pairs), b"".join([part async for part in response.aiter_raw()]))
 
         return self.runner.run(exchange())
 

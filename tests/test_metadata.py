@@ -10,6 +10,7 @@ from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 from logout_middleware import LogoutSettings
 from logout_middleware.asgi import LogoutEndpoints as AsgiEndpoints
+from logout_middleware.endpoints import kit
 from logout_middleware.endpoints.metadata import PATH, configuration
 from logout_middleware.wsgi import LogoutEndpoints as WsgiEndpoints
 
@@ -18,6 +19,13 @@ from .protocols.clients import CLIENTS
 
 LOGOUT = {"logout_endpoint": "/auth/logout", "logout_all_endpoint": "/auth/logout/all"}
 SESSIONS = {"session_endpoint": "/auth/session", "sessions_endpoint": "/auth/sessions"}
+BROWSER = {
+    "events_endpoint": "/auth/events",
+    "browser_kit": {
+        name: {"url": f"/auth/{lasting.name}", "integrity": lasting.integrity}
+        for name, (_, lasting) in kit.files().items()
+    },
+}
 METHODS = ["client_secret_basic", "client_secret_post"]
 
 
@@ -29,9 +37,9 @@ def told(http: Sender, path: str = PATH) -> dict[str, Any]:
     return members
 
 
-def test_by_default_there_are_logout_and_sessions(http: Site) -> None:
+def test_by_default_there_are_logout_sessions_and_the_browser_kit(http: Site) -> None:
     """Paths, where the package does not know its own origin."""
-    assert told(http) == http.logout.metadata() == LOGOUT | SESSIONS
+    assert told(http) == http.logout.metadata() == LOGOUT | SESSIONS | BROWSER
 
 
 def test_REV_15_the_addresses_of_revocation_and_introspection_are_told(site: BuildSite) -> None:
@@ -125,5 +133,5 @@ def test_endpoints_that_are_mounted_by_hand_tell_of_the_same_addresses(shell: st
         client = WsgiClient(DispatcherMiddleware(lambda environ, start: [], {"/auth": WsgiEndpoints(**given)}))
     http = Sender(client)
 
-    assert told(http, f"/auth{PATH}") == LOGOUT | SESSIONS
+    assert told(http, f"/auth{PATH}") == LOGOUT | SESSIONS | BROWSER
     http.close()

@@ -20,7 +20,8 @@ CONTRACT = re.findall(
 STORE MAX_STALENESS FAIL_MODE JOURNAL KEY_PREFIX MODE PRESET JWT_KEY JWKS_URL JWT_ALGORITHMS JWT_ISSUER JWT_AUDIENCE
 JWT_LEEWAY COOKIES COOKIE_SECRET USER_CLAIM SESSION_CLAIM MAX_LIFETIME REVOKED_COOKIE EXEMPT_PATHS PREFIX ENDPOINTS
 ALIASES SCOPE REQUIRE_CREDENTIAL REDIRECT_URL REDIRECT_ALLOW ON_GET CLIENTS PUBLIC_URL TRUSTED_ORIGINS TRUSTED_PROXIES
-RATE_LIMIT CLEAR_SITE_DATA IDLE_TIMEOUT ABSOLUTE_TIMEOUT PASSIVE_PATHS OIDC_ISSUER OIDC_CLIENT_ID OIDC_CLIENT_SECRET
+RATE_LIMIT CLEAR_SITE_DATA IDLE_TIMEOUT ABSOLUTE_TIMEOUT PASSIVE_PATHS
+ON_BROWSER_CLOSE OIDC_ISSUER OIDC_CLIENT_ID OIDC_CLIENT_SECRET
 OIDC_POST_LOGOUT_REDIRECT_URI ISSUERS SECRET REVOKE_BOUND TOKEN_REQUESTS TOKEN_RESPONSES MAX_SESSIONS REDIS_WAIT
 ALLOW_UNSAFE_STORE STORE_DEADLINE ADMIN_KEY AUDIT PRIVATE_ADDRESSES
 """,
@@ -143,7 +144,7 @@ def test_a_text_becomes_a_value(name: str, text: str, value: object) -> None:
         ("REDIRECT_ALLOW", "javascript:alert(1)", "scheme that runs"),
         ("TOKEN_REQUESTS", "/refresh", "is not understood"),
         ("REQUIRE_CREDENTIAL", "maybe", "not a yes or no"),
-        ("ENDPOINTS", "logout, browser", "'browser' is not available in this version"),
+        ("ENDPOINTS", "logout, browsers", "'browsers' is not a group of endpoints"),
         ("ENDPOINTS", "nothing", "not a group of endpoints"),
         ("IDLE_TIMEOUT", "0", "must be above 0; remove it to have none"),
         ("MAX_SESSIONS", "0", "must be above 0; remove it to have no limit"),
@@ -244,7 +245,7 @@ def test_groups_are_switched_on_by_what_they_need() -> None:
     """A provider, or an admin key, is enough."""
     settings = load(OIDC_ISSUER="https://i.example", OIDC_CLIENT_ID="app", ADMIN_KEY="k" * 32)
 
-    assert settings.groups == {"logout", "sessions", "oidc", "admin"}
+    assert settings.groups == {"logout", "sessions", "browser", "oidc", "admin"}
     assert settings.own_issuers == {"https://i.example"}
 
 

@@ -6,14 +6,13 @@ a cookie, or may become a stream that a logout has to end. Messages that we do n
 
 from __future__ import annotations
 
-import asyncio
-import weakref
 from collections.abc import Awaitable
 from functools import partial
 from typing import Any
 from urllib.parse import quote
 
-from .asgi_live import Body, LiveLoop, Socket, is_ours
+from . import asgi_events
+from .asgi_live import Body, LiveLoops, Socket, is_ours
 from .asgi_messages import (
     App,
     Headers,
@@ -41,7 +40,7 @@ from .flows.token_requests import tokens_in_body
 from .logout import BlockingLogout, Logout
 from .paths import below_root
 from .rules.credentials import read_query, read_subprotocols, without_cookies
-from .rules.http import Request, Response
+from .rules.http import EventStream, Request, Response
 from .rules.identity import Identity
 from .settings import LogoutSettings
 from .sharing import Shell, for_middleware, waking
@@ -63,7 +62,6 @@ class LogoutMiddleware(Shell[App]):
     """
 
     blocking = False
-    _loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, LiveLoop] | None = None
 
     def __init__(
         self, app: App, *, settings: LogoutSettings | None = None, logout: Logout | BlockingLogout | None = None,
@@ -72,6 +70,7 @@ class LogoutMiddleware(Shell[App]):
         super().__init__(app, settings=settings, logout=logout, **given)
         # Where a scope notes that its answer is a stream. Middlewares in one another share the scope, not the note.
         self._body, self._events = (f"logout_middleware.{name}.{id(self)}" for name in ("body", "event_stream"))
+        self._live = LiveLoops(self.logout)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: C901 - one frame, for speed
         """Serve one connection."""
@@ -181,8 +180,7 @@ class LogoutMiddleware(Shell[App]):
     ) -> None:
         if isinstance(special, Endpoint):
             request = self._request(scope, path, receive)
-            # To its end even if the client hangs up: nobody can undo his own logout.
-            return await send_response(await finish(special(request)), scope, send)
+            return await _serve_endpoint(special, request, self._live, scope, receive, send)
         here = [each for each in special if each.method == scope["method"].upper()]
         requested, answered = self._token_fields(here)
         body = ReplayedBody(receive)
@@ -242,15 +240,6 @@ class LogoutMiddleware(Shell[App]):
 
     # ---- live connections ----------------------------------------------------------------------------
 
-    def _live_loop(self) -> LiveLoop:
-        if self._loops is None:
-            self._loops = weakref.WeakKeyDictionary()
-        loop = asyncio.get_running_loop()
-        live_loop = self._loops.get(loop)
-        if live_loop is None:
-            live_loop = self._loops[loop] = LiveLoop(self.logout, loop)
-        return live_loop
-
     def _part(self, watch: Watch, message: Message) -> Awaitable[None]:
         """Forward a message of a body that comes in parts, or may."""
         send, scope, _, _, passed, _ = watch
@@ -266,7 +255,7 @@ class LogoutMiddleware(Shell[App]):
         identities = _identities(passed)
         if not identities:
             return await send(message)
-        live_loop, events = self._live_loop(), scope.get(self._events, False)
+        live_loop, events = self._live.here(), scope.get(self._events, False)
         scope[self._body] = body = Body(live_loop, identities, send, events=events)
         if events:
             live_loop.opened(body)
@@ -307,7 +296,7 @@ class LogoutMiddleware(Shell[App]):
             scope["state"] = {**(scope.get("state") or {}), "logout": decision.identity}
         if not decision.identities:
             return await self.app(scope, receive, send)
-        live_loop = self._live_loop()
+        live_loop = self._live.here()
         socket = Socket(live_loop, decision.identities, receive, send)
         live_loop.opened(socket)
         try:
@@ -362,12 +351,23 @@ def _sent_with_deletions(watch: Watch, message: Message) -> Awaitable[None]:
     return _sent(watch, message)
 
 
+async def _serve_endpoint(
+    endpoint: Endpoint, request: Request, live: LiveLoops, scope: Scope, receive: Receive, send: Send
+) -> None:
+    # To its end even if the client hangs up: nobody can undo his own logout.
+    response = await finish(endpoint(request))
+    if isinstance(response, EventStream) and scope["method"] == "GET":
+        return await asgi_events.serve(response, live.here(), scope, receive, send)
+    await send_response(response, scope, send)
+
+
 class LogoutEndpoints:
     """The endpoints alone, to be mounted by hand: `app.mount("/auth", LogoutEndpoints(logout))`."""
 
     def __init__(self, logout: Logout | None = None, *, settings: LogoutSettings | None = None, **given: Any) -> None:
         self.logout = for_middleware(logout, settings, blocking=False, given=given)
         self._routes = waking(routes(self.logout.service, ""), self.logout)
+        self._live = LiveLoops(self.logout)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request below the mount; other paths are 404."""
@@ -380,4 +380,4 @@ class LogoutEndpoints:
         if endpoint is None:
             return await send_response(Response(404, (("Content-Type", "text/plain"),), b"Not found"), scope, send)
         request = make_request(scope, path, receive, self.logout.settings.trusted_proxies)
-        await send_response(await finish(endpoint(request)), scope, send)
+        await _serve_endpoint(endpoint, request, self._live, scope, receive, send)

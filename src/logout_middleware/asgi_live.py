@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import weakref
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator, MutableMapping
 from functools import partial
@@ -129,6 +130,24 @@ class LiveLoop:
             # At least a little later: a clock that differs from the loop's must not make it spin.
             wait = min(max(moment - now, 0.01), _LONGEST_TIMER_SECONDS)
             connection.timer = self.loop.call_later(wait, self.look_at_time, connection)
+
+
+class LiveLoops:
+    """The LiveLoop of every event loop that one shell runs in."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, LiveLoop] | None = None
+
+    def here(self) -> LiveLoop:
+        """That of the running loop."""
+        if self._loops is None:
+            self._loops = weakref.WeakKeyDictionary()
+        loop = asyncio.get_running_loop()
+        found = self._loops.get(loop)
+        if found is None:
+            found = self._loops[loop] = LiveLoop(self._parts, loop)
+        return found
 
 
 class Open:
@@ -261,12 +280,16 @@ class Body(Open):
             self.close()
         await self._send(message)
 
+    def last_words(self, reason: str) -> bytes:
+        """The last event of an event stream."""
+        return b"event: auth.logout\ndata: " + json.dumps({"reason": reason}).encode("ascii") + b"\n\n"
+
     async def _goodbye(self, reason: str) -> None:
         self.close()
         last = b""
         if self._events:
             # The empty line first: whatever event was being written is over.
-            last = b"\n\nevent: auth.logout\ndata: " + json.dumps({"reason": reason}).encode("ascii") + b"\n\n"
+            last = b"\n\n" + self.last_words(reason)
         await self._send({"type": "http.response.body", "body": last, "more_body": False})
 
 

@@ -113,7 +113,10 @@ class Parts:
         self.links = Links(settings.secret, clock)
         self.sessions = StableSessions(policy, settings.cookies, clock, lambda: secrets.token_urlsafe(16))
         self.learned = LearnedCookies(self.store, settings.cookies, clock, settings.max_lifetime)
-        self.answers = Answers(self.identifier, self.guard, self.logouts, self.sessions, self.learned)
+        self.answers = Answers(
+            self.identifier, self.guard, self.logouts, self.sessions, self.learned,
+            short_lived=settings.on_browser_close,
+        )  # fmt: skip
         self.service = Service(
             settings, self.store, self.identifier, self.logouts, self.events, clock,
             Limiter(self.store, settings.rate_limit, clock), self.links, self.learned, self.registry, gate=self.gate,

@@ -111,7 +111,9 @@ class LogoutSettings:
     )
     exempt_paths: tuple[str, ...] = _setting(values.paths, (), "never guarded: exact, or a prefix that ends in `/`")
     prefix: str = _setting(values.prefix, "/auth", "where the endpoints are")
-    endpoints: tuple[str, ...] = _setting(values.endpoints, ("logout", "sessions"), "which groups are served")
+    endpoints: tuple[str, ...] = _setting(
+        values.endpoints, ("logout", "sessions", "browser"), "which groups are served"
+    )
     aliases: tuple[str, ...] = _setting(
         values.paths, (), "further paths of the logout, e.g. `/logout,/api/auth/logout`"
     )
@@ -159,6 +161,9 @@ class LogoutSettings:
     )
     absolute_timeout: float | None = _setting(
         values.lasting, None, "a verified login is ended so long after it began, however busy it is"
+    )
+    on_browser_close: bool = _setting(
+        values.boolean, False, "guarded cookies end with the browser, and the kit logs out when the last page is closed"
     )
     passive_paths: tuple[str, ...] = _setting(
         values.paths, (), "paths that a page asks for by itself, which is no activity: exact, or a prefix ending in `/`"

@@ -21,8 +21,7 @@ from .rules.cookies import GuardedCookie, parse_guarded_cookie
 from .rules.redis_url import parse_redis_url
 
 COOKIE_FORMATS = frozenset({"auto", "jwt", "flask", "starlette", "django", "opaque"})
-ENDPOINT_GROUPS = ("logout", "sessions", "oauth", "oidc", "check", "push", "admin")
-_LATER_GROUPS = ("browser",)
+ENDPOINT_GROUPS = ("logout", "sessions", "browser", "oauth", "oidc", "check", "push", "admin")
 REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "redis+cluster")
 SQL_SCHEMES = ("postgresql+psycopg", "mysql+pymysql")
 ALGORITHMS = (
@@ -217,8 +216,6 @@ def endpoints(value: Any) -> tuple[str, ...]:
     """Groups of endpoints."""
     found = listed(value)
     for group in found:
-        if group in _LATER_GROUPS:
-            raise ValueError(f"{group!r} is not available in this version; write {', '.join(ENDPOINT_GROUPS)}")
         if group not in ENDPOINT_GROUPS:
             raise ValueError(f"{group!r} is not a group of endpoints; write {', '.join(ENDPOINT_GROUPS)}")
     return found

@@ -498,23 +498,27 @@ async def log_out(worker: Worker, login: Login, scope: str, ending: Sequence[Con
 # ---- servers -------------------------------------------------------------------------------------------
 
 
+def environment(store: str, **settings: str) -> dict[str, str]:
+    """What such a server is started with. It is not measured by coverage: these servers are timed."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("LOGOUT_", "COVERAGE_"))}
+    return kept | {
+        "LOGOUT_STORE": store, "LOGOUT_JWT_KEY": KEY, "LOGOUT_JWT_ALGORITHMS": "HS256", "LOGOUT_RATE_LIMIT": "off",
+        "LOGOUT_AUDIT": "off", "LOGOUT_STORE_DEADLINE": "2s", "PYTHONPATH": str(ROOT), **settings,
+    }  # fmt: skip
+
+
 @contextlib.contextmanager
 def serving(kind: str, store: str, **settings: str) -> Iterator[tuple[Sequence[int], Path]]:
     """Four workers of this server on this store: their ports, and the folder with their logs."""
     with services.folder() as folder:
-        # Not measured by coverage: these servers are timed.
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("LOGOUT_", "COVERAGE_"))}
-        environment = kept | {
-            "LOGOUT_STORE": store, "LOGOUT_JWT_KEY": KEY, "LOGOUT_JWT_ALGORITHMS": "HS256", "LOGOUT_RATE_LIMIT": "off",
-            "LOGOUT_AUDIT": "off", "LOGOUT_STORE_DEADLINE": "2s", "PYTHONPATH": str(ROOT), **settings,
-        }  # fmt: skip
+        env = environment(store, **settings)
         ports = [services.free_port() for _ in range(WORKERS if kind == "daphne" else 1)]
         with contextlib.ExitStack() as stack:
             for port in ports:
                 own = folder / str(port)
                 own.mkdir()
                 command = [sys.executable, "-m", *(part.format(port=port) for part in SERVERS[kind])]
-                process = services.Process(command, own, lambda: True, env=environment)
+                process = services.Process(command, own, lambda: True, env=env)
                 stack.callback(process.end)
                 process.start(wait=False)
             yield ports, folder

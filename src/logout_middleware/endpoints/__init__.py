@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from ..rules.http import NO_STORE, Request, Response
-from . import admin, check, metadata, oauth, oidc, push
+from . import admin, check, kit, metadata, oauth, oidc, push
 from .logout import log_out
 from .redirect import redirect_logout
 from .service import ANY_METHOD, Handler, Methods, Service, failure
@@ -52,7 +52,7 @@ class Endpoint:
         if origin in self.trusted_origins and request.header("access-control-request-method"):
             headers += [
                 ("Access-Control-Allow-Methods", self._allowed()),
-                ("Access-Control-Allow-Headers", "authorization, content-type, prefer, dpop"),
+                ("Access-Control-Allow-Headers", "authorization, content-type, prefer, dpop, x-logout-passive"),
                 ("Access-Control-Max-Age", _MAX_PREFLIGHT_AGE),
             ]
         return Response(204, tuple(headers))
@@ -130,6 +130,6 @@ def _session_paths(service: Service, prefix: str) -> dict[str, Methods]:
 
 
 _GROUPS = {
-    "logout": _logout_paths, "sessions": _session_paths, "oauth": oauth.paths, "oidc": oidc.paths,
+    "logout": _logout_paths, "sessions": _session_paths, "browser": kit.paths, "oauth": oauth.paths, "oidc": oidc.paths,
     "check": check.paths, "push": push.paths, "admin": admin.paths,
 }  # fmt: skip

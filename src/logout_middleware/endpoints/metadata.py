@@ -12,12 +12,14 @@ from typing import Any
 from ..rules.http import Request, Response, json_response
 from ..settings import LogoutSettings
 from .clients import AUTH_METHODS
+from .kit import addresses
 
 PATH = "/.well-known/logout-configuration"
 # Names of OpenID Connect, RFC 8414 and others where there is one. Paths are below the prefix.
 _NAMES = {
     "logout_endpoint": "/logout", "logout_all_endpoint": "/logout/all", "session_endpoint": "/session",
-    "sessions_endpoint": "/sessions", "revocation_endpoint": "/revoke", "introspection_endpoint": "/introspect",
+    "sessions_endpoint": "/sessions", "events_endpoint": "/events",
+    "revocation_endpoint": "/revoke", "introspection_endpoint": "/introspect",
     "backchannel_logout_uri": "/backchannel-logout", "frontchannel_logout_uri": "/frontchannel-logout",
     "check_endpoint": "/check", "global_token_revocation_endpoint": "/global-token-revocation",
     "ssf_push_endpoint": "/ssf/events", "feed_endpoint": "/feed",
@@ -30,8 +32,9 @@ def configuration(settings: LogoutSettings, paths: Collection[str], prefix: str)
     base = (settings.public_url or "") + settings.prefix
     served = {name: base + path for name, path in _NAMES.items() if prefix + path in paths}
     methods = {f"{name}_auth_methods_supported": list(AUTH_METHODS) for name in _AUTHENTICATED if name in served}
+    kit = {"browser_kit": addresses(settings)} if "events_endpoint" in served else {}
     about = {"issuer": settings.jwt_issuer, "public_url": settings.public_url}
-    return {name: value for name, value in about.items() if value is not None} | served | methods
+    return {name: value for name, value in about.items() if value is not None} | served | methods | kit
 
 
 async def tell(members: dict[str, Any], request: Request) -> Response:

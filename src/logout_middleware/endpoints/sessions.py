@@ -66,13 +66,15 @@ async def _who_am_i(service: Service, request: Request) -> Response:
         return json_response(200, {"authenticated": False})
     identity, idle = holders[0], service.sessions.idle
     session = next(iter(await service.sessions.about([identity.login_key])), None)
-    members = {
+    members: dict[str, Any] = {
         "authenticated": True,
         "sub": identity.user_id,
         "sid": identity.session_id,
         "expires_at": _moment(_end(service, session, identity.expires_at)),
         "idle_expires_at": _moment(session.last_seen + idle if session is not None and idle is not None else None),
     }
+    if service.settings.on_browser_close:
+        members["ends_on_close"] = True
     return json_response(200, members)
 
 
@@ -147,9 +149,16 @@ async def _holders(service: Service, request: Request, arrived: Arrived) -> list
     """
     if arrived.doubt is not None and not arrived.verified:
         raise arrived.doubt  # 503: who it is cannot be known now, which is not "nobody"
+    return await alive(service, request, arrived.verified)
+
+
+async def alive(service: Service, request: Request, identities: Sequence[Identity]) -> list[Identity]:
+    """Those of these that the guard would let pass now. Asking is no activity. StoreError where it cannot be known."""
     now, caller = service.clock(), service.caller(request)
     visit = Visit(caller.address, caller.user_agent, passive=True)
-    held = [each for each in arrived.verified if _is_in_time(service, each, now)]
+    held = [
+        each for each in identities if _is_in_time(service, each, now) or (not each.verified and now < each.expires_at)
+    ]
     records = await service.store.find([key for each in held for key in each.keys]) if held else ()
     held = [each for each in held if is_revoked(each, records) is None]
     # Being seen passively registers a login that is new, and ends one whose time is over; it keeps none alive.

@@ -19,7 +19,7 @@ from ..rules.credentials import Credential
 from ..rules.http import MAX_BODY, parse_json_object
 from ..rules.identity import Identity
 from ..rules.revocation import FOREVER, Revocation
-from ..rules.set_cookie import parse_set_cookie
+from ..rules.set_cookie import parse_set_cookie, until_browser_closes
 from .guard import Guard
 from .identify import Identifier
 from .learned_cookies import LearnedCookies
@@ -59,11 +59,14 @@ class Answers:
     """Looks at answers for one Logout object."""
 
     def __init__(
-        self, identifier: Identifier, guard: Guard, logouts: Logouts, signing: StableSessions, learned: LearnedCookies
-    ) -> None:
+        self, identifier: Identifier, guard: Guard, logouts: Logouts, signing: StableSessions, learned: LearnedCookies,
+        *, short_lived: bool = False,
+    ) -> None:  # fmt: skip
+        """`short_lived`: guarded cookies end with the browser, whatever the application says."""
         self._identifier, self._guard, self._logouts = identifier, guard, logouts
         self._signing = signing if signing.needed else None
         self._learned = learned
+        self._short_lived = short_lived and not guard.observe
         self._replaced: list[float] = []
         self._cookies = {cookie.name: cookie for cookie in identifier.cookies}
 
@@ -77,6 +80,11 @@ class Answers:
         """The header fields of an answer as they may leave."""
         if self._signing is not None:
             headers = self._signing.rewritten(headers, at=began.at or None)
+        if self._short_lived:
+            headers = [
+                (name, self._shortened(value, began) if name.lower() == "set-cookie" else value)
+                for name, value in headers
+            ]
         lines = [value for name, value in headers if name.lower() == "set-cookie"]
         guarded = [line for line in lines if self.sets_guarded(_name_of(line))]
         if guarded:
@@ -97,6 +105,12 @@ class Answers:
                 named = {_name_of(line): found for line, found in set_anew if found is not None}
                 await self._welcome(new, began, named)
         return with_deletions(headers, await self.deletions(began)) if began.delete else headers
+
+    def _shortened(self, line: str, began: Began) -> str:
+        if not self.sets_guarded(_name_of(line)):
+            return line
+        cookie = parse_set_cookie(line, began.path, self._logouts.clock())
+        return line if cookie is None or cookie.deletes else until_browser_closes(line)
 
     async def deletions(self, began: Began) -> list[str]:
         """Set-Cookie values for the cookies that were dead when the request began."""

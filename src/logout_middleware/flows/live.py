@@ -8,6 +8,7 @@ the feed of the others) hands them to `cut`.
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
@@ -32,6 +33,39 @@ class Connection(Protocol):
         ...
 
 
+MOST_OF_A_LOGIN, MOST = 5, 10_000
+"""Open streams of events of one login, and of one worker."""
+
+
+class OpenStreams:
+    """How many streams of `/auth/events` there are, by login; a login of several credentials has several names."""
+
+    def __init__(self) -> None:
+        self._by_login: Counter[bytes] = Counter()
+        self._count = 0
+
+    def fault(self, identities: Sequence[Identity]) -> str | None:
+        """Why there can be no further stream of these; None if there can."""
+        if self._count >= MOST:
+            return f"This server has {MOST} open event streams already"
+        if any(self._by_login[each.login_key] >= MOST_OF_A_LOGIN for each in identities):
+            return f"This session has {MOST_OF_A_LOGIN} open event streams already"
+        return None
+
+    def opened(self, identities: Sequence[Identity]) -> None:
+        """One more."""
+        self._count += 1
+        self._by_login.update({each.login_key for each in identities})
+
+    def closed(self, identities: Sequence[Identity]) -> None:
+        """One less."""
+        self._count -= 1
+        for key in {each.login_key for each in identities}:
+            self._by_login[key] -= 1
+            if not self._by_login[key]:
+                del self._by_login[key]
+
+
 class Live:
     """The index of one Logout object."""
 
@@ -40,6 +74,7 @@ class Live:
         self._new: set[Connection] = set()
         self._lock = threading.Lock()
         self._count = 0
+        self.streams = OpenStreams()
 
     def __len__(self) -> int:
         return self._count

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qsl
 
 from ..errors import Refused
+from .identity import Identity
 
 MAX_BODY = 64 * 1024
 """The largest body that our endpoints read, in bytes."""
@@ -90,7 +91,17 @@ class Response:
 
     def with_headers(self, headers: Iterable[tuple[str, str]]) -> Response:
         """The same answer with more headers behind its own."""
-        return Response(self.status, (*self.headers, *headers), self.body)
+        return replace(self, headers=(*self.headers, *headers))
+
+
+@dataclass(frozen=True, slots=True)
+class EventStream(Response):
+    """What tells a browser of the end of these logins, from a shell that holds connections open.
+
+    For any other shell it is the whole answer that it also is.
+    """
+
+    identities: tuple[Identity, ...] = ()
 
 
 def json_response(status: int, value: Mapping[str, Any], headers: Iterable[tuple[str, str]] = ()) -> Response:

@@ -89,6 +89,15 @@ def parse_set_cookie(text: str, request_path: str, now: float) -> SetCookie | No
     return SetCookie(name, value, scope, _is_over(attributes, now), is_implied)
 
 
+def until_browser_closes(text: str) -> str:
+    """The same Set-Cookie value for a cookie that ends with the browser: without Max-Age and Expires (5.7)."""
+    pair, *attributes = text.split(";")
+    lasting = ("max-age", "expires")
+    return ";".join(
+        [pair, *(each for each in attributes if each.partition("=")[0].strip(_BLANK).lower() not in lasting)]
+    )
+
+
 def _attributes(text: str) -> Iterator[tuple[str, str]]:
     for part in text.split(";"):
         name, _, value = part.partition("=")

@@ -1,0 +1,318 @@
+"""`GET /auth/events`: what a page hears of its login's end, and what it costs to listen.
+
+The server is the test itself (`test_live.Rig`); real servers and browsers are in `real_servers` and `browsers`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from logout_middleware import asgi_events
+from logout_middleware.asgi import LogoutEndpoints
+from logout_middleware.flows.live import MOST_OF_A_LOGIN
+
+from .client import BuildSite
+from .test_live import Exchange, Rig, token
+
+PATH = "/auth/events"
+STREAM = b"text/event-stream"
+
+
+async def nobody(scope: Any, receive: Any, send: Any) -> None:
+    """The application is not asked."""
+    raise AssertionError(f"{scope['path']} reached the application")
+
+
+@asynccontextmanager
+async def rig(**given: Any) -> AsyncIterator[Rig]:
+    """An application that must not be asked, behind the middleware."""
+    made = Rig(nobody, **given)
+    try:
+        yield made
+    finally:
+        await made.close()
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where logouts are kept."""
+    return "memory://" if request.param == "memory" else f"sqlite:///{tmp_path / 'logout.db'}"
+
+
+def headers_of(exchange: Exchange) -> dict[bytes, bytes]:
+    """The header fields of the answer."""
+    return dict(exchange.sent[0]["headers"])
+
+
+def events_of(body: bytes) -> list[tuple[str, Any]]:
+    """The events in a stream, as an EventSource would read them (HTML 9.2.6)."""
+    found = []
+    for block in body.decode("ascii").split("\n\n"):
+        fields = dict(line.split(": ", 1) for line in block.splitlines() if ": " in line)
+        if "event" in fields:
+            found.append((fields["event"], json.loads(fields["data"])))
+    return found
+
+
+async def opened(exchange: Exchange) -> Exchange:
+    """The same, when the stream has begun."""
+    await exchange.until(lambda: b"retry:" in exchange.body)
+    return exchange
+
+
+def run(playing: Callable[[], Any]) -> None:
+    """Play in an event loop of its own."""
+    asyncio.run(playing())
+
+
+def test_a_live_login_gets_a_stream_that_no_cache_and_no_proxy_keeps(store: str) -> None:
+    """It begins at once, so that the page knows that it is listening."""
+
+    async def play() -> None:
+        async with rig(store=store) as site:
+            stream = await opened(site.get(token(), PATH))
+
+            assert stream.sent[0]["status"] == 200
+            fields = headers_of(stream)
+            assert fields[b"content-type"] == STREAM
+            assert fields[b"cache-control"] == b"no-store"
+            assert fields[b"x-accel-buffering"] == b"no"
+            assert not stream.is_over
+            stream.inbox.put_nowait({"type": "http.disconnect"})
+            await stream.task
+
+    run(play)
+
+
+@pytest.mark.parametrize("where", ["here", "elsewhere"])
+def test_SP_3_a_logout_is_told_in_three_events_in_this_order(tmp_path: Path, where: str) -> None:
+    """Whichever worker took it; then the stream ends."""
+
+    async def play() -> None:
+        async with rig(store=f"sqlite:///{tmp_path / 'logout.db'}") as site:
+            stream = await opened(site.get(token(sid="s1"), PATH))
+
+            await (site.logout if where == "here" else site.elsewhere).revoke_session("s1", reason="stolen")
+            await stream.until(lambda: stream.is_over)
+
+            assert events_of(stream.body) == [
+                ("auth.logout", {"reason": "stolen"}),
+                ("auth.statusChange", {"authenticated": False}),
+                ("auth.sessionChange", {"authenticated": False}),
+            ]
+            await stream.task
+
+    run(play)
+
+
+def test_nobody_and_the_dead_get_204_and_do_not_come_back(store: str) -> None:
+    """An EventSource does not reconnect after 204: strangers, revoked, expired and forged tokens hold no connection."""
+
+    async def play() -> None:
+        async with rig(store=store) as site:
+            await site.logout.revoke_token(token(jti="gone", sid="gone"))
+            bearers = [
+                None,
+                token(jti="gone", sid="gone"),
+                token(jti="old", exp=time.time() - 1),
+                token()[:-4] + "AAAA",
+            ]
+
+            for each in bearers:
+                exchange = site.get(each, PATH)
+                await exchange.task
+                assert (exchange.sent[0]["status"], exchange.body) == (204, b"")
+                assert headers_of(exchange)[b"cache-control"] == b"no-store"
+
+    run(play)
+
+
+def test_a_login_has_five_streams_and_a_sixth_is_told_to_poll(store: str) -> None:
+    """Another login has its own; one that is closed makes room."""
+
+    async def play() -> None:
+        async with rig(store=store) as site:
+            streams = [await opened(site.get(token(jti=f"t{n}"), PATH)) for n in range(MOST_OF_A_LOGIN)]
+
+            sixth = site.get(token(jti="t6"), PATH)
+            await sixth.task
+            other = await opened(site.get(token(jti="o", sid="another"), PATH))
+            streams[0].inbox.put_nowait({"type": "http.disconnect"})
+            await streams[0].task
+            again = await opened(site.get(token(jti="t7"), PATH))
+
+            assert sixth.sent[0]["status"] == 429
+            assert headers_of(sixth)[b"retry-after"] == b"30"
+            assert json.loads(sixth.body)["error"] == "too_many_streams"
+            for each in (*streams[1:], other, again):
+                each.inbox.put_nowait({"type": "http.disconnect"})
+                await each.task
+            assert len(site.logout.live) == 0
+            assert site.logout.live.streams.fault([]) is None
+
+    run(play)
+
+
+def test_a_token_that_expires_soon_is_announced_and_then_over(store: str) -> None:
+    """Once, with the seconds that are left."""
+
+    async def play() -> None:
+        async with rig(store=store) as site:
+            stream = await opened(site.get(token(exp=time.time() + 1.2), PATH))
+
+            await stream.until(lambda: stream.is_over)
+
+            (kind, members), *rest = events_of(stream.body)
+            assert kind == "auth.expiring"
+            assert members["reason"] == "expired"
+            assert members["seconds"] in (0, 1)
+            assert [kind for kind, _ in rest] == ["auth.logout", "auth.statusChange", "auth.sessionChange"]
+            assert rest[0][1] == {"reason": "expired"}
+
+    run(play)
+
+
+def test_an_idle_session_is_announced_as_idle(store: str) -> None:
+    """Listening is no activity: the time-out comes, and is told."""
+
+    async def play() -> None:
+        async with rig(store=store, idle_timeout="1s") as site:
+            stream = await opened(site.get(token(), PATH))
+
+            await stream.until(lambda: stream.is_over)
+
+            told = events_of(stream.body)
+            assert [kind for kind, _ in told] == [
+                "auth.expiring",
+                "auth.logout",
+                "auth.statusChange",
+                "auth.sessionChange",
+            ]
+            assert (told[0][1]["reason"], told[1][1]["reason"]) == ("idle", "idle")
+
+    run(play)
+
+
+def test_a_stream_ends_after_a_minute_so_that_its_server_can_stop(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody was logged out: the page opens the next one by itself."""
+    monkeypatch.setattr(asgi_events, "LONGEST_SECONDS", 0.05)
+    monkeypatch.setattr(asgi_events, "_HEARTBEAT_SECONDS", 0.02)
+
+    async def play() -> None:
+        async with rig(store=store) as site:
+            stream = await opened(site.get(token(), PATH))
+
+            await stream.task
+
+            assert stream.is_over
+            assert events_of(stream.body) == []
+            assert b":\n\n" in stream.body, "there was no heartbeat"
+
+    run(play)
+
+
+def test_mounted_endpoints_serve_the_stream_too(store: str) -> None:
+    """`app.mount("/auth", LogoutEndpoints(logout))`."""
+
+    async def play() -> None:
+        async with rig(store=store) as site:
+            site.app = LogoutEndpoints(site.logout)
+            stream = await opened(site.get(token(), "/events"))
+
+            await site.logout.revoke_user("ann")
+            await stream.until(lambda: stream.is_over)
+
+            assert events_of(stream.body)[0] == ("auth.logout", {"reason": "revoke_user"})
+
+    run(play)
+
+
+def test_who_observes_ends_no_page(store: str) -> None:
+    """The application goes on under LOGOUT_MODE=observe, so its pages must."""
+
+    async def play() -> None:
+        async with rig(store=store, mode="observe") as site:
+            exchange = site.get(token(), PATH)
+            await exchange.task
+
+            assert exchange.sent[0]["status"] == 204
+
+    run(play)
+
+
+def test_an_opaque_cookie_has_a_stream_that_ends_with_it(store: str) -> None:
+    """What cannot be verified can be revoked all the same, and its page hears of it."""
+
+    async def play() -> None:
+        async with rig(store=store) as site:
+            scope = {
+                "type": "http", "method": "GET", "path": PATH, "query_string": b"", "scheme": "https",
+                "headers": [(b"host", b"app.example.com"), (b"cookie", b"sessionid=k3yk3yk3yk3yk3yk3yk3y")],
+                "client": ("192.0.2.1", 5000),
+            }  # fmt: skip
+            stream = Exchange(site.app, scope)
+            stream.inbox.put_nowait({"type": "http.request", "body": b"", "more_body": False})
+            await opened(stream)
+
+            await site.logout.revoke_token("k3yk3yk3yk3yk3yk3yk3y")
+            await stream.until(lambda: stream.is_over)
+
+            assert events_of(stream.body)[0][0] == "auth.logout"
+
+    run(play)
+
+
+def test_while_the_store_is_away_it_is_503_and_not_nobody(site: BuildSite) -> None:
+    """Not knowing is not "logged out"."""
+    http = site()
+    ann = http.login("ann")
+    http.store.broken = True
+
+    answer = http.get(PATH, token=ann.access)
+
+    assert answer.status == 503
+    assert answer.header("retry-after") == "1"
+    http.store.broken = False
+
+
+def test_a_wsgi_server_holds_no_thread_for_it(site: BuildSite) -> None:
+    """204 at once: the kit polls /auth/session there. HEAD holds nothing either, under both shells."""
+    http = site()
+    ann = http.login("ann")
+
+    answers = [http.request("HEAD", PATH, token=ann.access)]
+    if http.shell == "wsgi":
+        answers.append(http.get(PATH, token=ann.access))
+
+    assert {(each.status, each.body) for each in answers} == {(204, b"")}
+
+
+def test_other_methods_are_405(site: BuildSite) -> None:
+    """And name what is right."""
+    answer = site().post(PATH)
+
+    assert (answer.status, answer.header("allow")) == (405, "GET, HEAD, OPTIONS")
+
+
+def test_UM_18_cookies_end_with_the_browser_where_that_is_wanted(site: BuildSite) -> None:
+    """Off by default. On: what the application sets for two weeks is set without an end; a deletion stays one."""
+    lasting, short = site(), site(on_browser_close=True, key_prefix="short:")
+
+    usual = [each.post("/login", json={"user": "ann"}).all("set-cookie") for each in (lasting, short)]
+    told = [each.get("/auth/session", cookie=each.login("ann").cookie).json for each in (lasting, short)]
+
+    assert ["max-age" in line.lower() or "expires" in line.lower() for (line,) in usual] == [
+        lasting.shell == "asgi",  # Starlette's sessions last two weeks, Flask's end with the browser anyway
+        False,
+    ]
+    assert [each.get("ends_on_close") for each in told] == [None, True]
+    deleted = short.post("/auth/logout", cookie=short.login("ann").cookie, headers={"Sec-Fetch-Site": "same-origin"})
+    assert "session" in deleted.deleted
