@@ -31,11 +31,15 @@ class Found:
 
 @dataclass(frozen=True)
 class Said:
-    """What a definition says by itself: the names in it and whether each is an argument, its texts, if it can skip."""
+    """What a definition says by itself: the names in it, each with whether it is an argument; its texts; if it skips.
+
+    `can_skip`: under some condition. `always_skips`: whoever uses it.
+    """
 
     names: tuple[tuple[str, bool], ...]
     words: frozenset[str]
-    skips: bool
+    can_skip: bool
+    always_skips: bool
 
 
 @dataclass
@@ -80,7 +84,9 @@ class Reader:
             return "pytest does not collect its class"
         if _names_in((parents[-1] if parents else module.tree).body).count(function.name) > 1:  # type: ignore[attr-defined]
             return "another one has its name"
-        if any(self._say(node).skips for node in used) or any(map(_SKIPS.search, module.marks(parents))):
+        # A fixture may skip where a program is not installed: in CI that is a failure (conftest.py).
+        skips = self._say(function).can_skip or any(self._say(node).always_skips for node in used)
+        if skips or any(map(_SKIPS.search, module.marks(parents))):
             return "it can be skipped, or is expected to fail"
         if any(_has_no_cases(each) for each in function.decorator_list):
             return "it has no cases"
@@ -101,8 +107,10 @@ class Reader:
             names = {(each.id, False) for each in nodes if isinstance(each, ast.Name)}
             names |= {(each.arg, True) for each in nodes if isinstance(each, ast.arg)}
             words = {each.value for each in nodes if isinstance(each, ast.Constant) and isinstance(each.value, str)}
-            skips = isinstance(node, Function) and _SKIPS.search(ast.unparse(node)) is not None
-            self._said[node] = Said(tuple(names), frozenset(words), skips)
+            parts = [*node.decorator_list, *node.body] if isinstance(node, Function) else []
+            skips = [part for part in parts if _SKIPS.search(ast.unparse(part))]
+            always = any(not isinstance(part, ast.If | ast.Try | ast.For | ast.With) for part in skips)
+            self._said[node] = Said(tuple(names), frozenset(words), bool(skips), always)
         return self._said[node]
 
     def _used(self, module: Module, function: Function) -> list[ast.AST]:

@@ -222,6 +222,10 @@ GOOD = {
     "expect": "def test_UM_1_x(page):\n    expect(page).to_be_visible()",
     "a helper": "def check(x):\n    assert x\n\ndef test_UM_1_x():\n    check(1)",
     "a helper of another module": "from tests.shared import check\n\ndef test_UM_1_x():\n    check(1)",
+    "a fixture that skips where something is missing": (
+        "@pytest.fixture\ndef chrome():\n    if not which('x'):\n        pytest.skip('')\n\n"
+        "def test_UM_1_x(chrome):\n    assert f()"
+    ),
     "a coroutine inside": "def test_UM_1_x():\n    async def go():\n        assert f()\n    run(go())",
     "a coroutine": "async def test_UM_1_x():\n    assert await f()",
 }
