@@ -25,6 +25,7 @@ class Preset:
     script's logout, answered like a POST. `groups`: endpoints that it switches on. `cookie_kinds`: an account's
     cookies are named `<kind>.<account>`, and to name one of them is to name all. `requires`: settings that the
     operator must give, with an example; without them the seed's promises could not be kept. `needs_key`: so is a key.
+    `client_headers`: what its client sends beside the usual, so that a page of a trusted origin may.
     """
 
     defaults: Mapping[str, str] = field(default_factory=dict)
@@ -38,6 +39,7 @@ class Preset:
     get_on_aliases: bool = False
     get_by_bearer: bool = False
     groups: frozenset[str] = frozenset()
+    client_headers: tuple[str, ...] = ()
     cookie_kinds: tuple[str, ...] = ()
     requires: Mapping[str, str] = field(default_factory=dict)
     needs_key: bool = False
@@ -92,6 +94,7 @@ PRESETS: Mapping[str, Preset] = {
         members={"message": "ok", "redirectTo": "<redirect_to>"},
         # Its own client asks by GET, with the access token as a bearer, and reads `redirectTo`.
         get_by_bearer=True,
+        client_headers=("x-userfront-source", "x-application-id", "x-origin"),
         cookie_kinds=("access", "id", "refresh"),
         requires={"cookies": "access.<account>"},
     ),

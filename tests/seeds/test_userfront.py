@@ -301,3 +301,22 @@ def test_UF_12_the_failure_of_a_get_is_a_failure(http: Site) -> None:
     http.store.broken = False
     assert (answer.status, answer.json["success"], answer.all("set-cookie")) == (503, False, [])
     assert http.me(token=token) == "ann"
+
+
+@pytest.mark.parametrize("preset", ["userfront", None])
+def test_UF_12_a_page_of_a_trusted_origin_may_ask_with_what_its_client_sends(
+    site: BuildSite, preset: str | None
+) -> None:
+    """As userfront-core does of an API on another host; a browser asks first whether it may."""
+    page = {"Origin": "https://shop.example", "Access-Control-Request-Method": "GET"}
+    http = site(preset=preset, cookies=COOKIES, trusted_origins="https://shop.example")
+    token = http.issuer.mint("ann")
+
+    asked = http.request("OPTIONS", "/auth/logout", headers=page)
+    answer = http.get("/auth/logout", token=token, headers=ASKED | {"Origin": "https://shop.example"})
+
+    allowed = set((asked.header("access-control-allow-headers") or "").split(", "))
+    assert {"authorization", "x-logout-passive"} <= allowed
+    assert ({"x-userfront-source", "x-application-id", "x-origin"} <= allowed) == (preset is not None)
+    assert answer.header("access-control-allow-origin") == "https://shop.example"
+    assert http.me(token=token) == (None if preset else "ann")
