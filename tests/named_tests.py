@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -159,12 +159,23 @@ class Reader:
             return True
         if any(self._asserts(module, inner[name], seen) for name in used & inner.keys()):
             return True
-        called = {each.func.id for each in nodes if isinstance(each, ast.Call) and isinstance(each.func, ast.Name)}
-        for name in called - inner.keys():
+        # What gives a value back asserts on its way to that; whether it is the right one is for the caller to say.
+        helpers = [each for each in self._called(module, nodes, inner) if not _gives_a_value(each[1])]
+        return any(self._asserts(home, helper, seen) for home, helper in helpers)
+
+    def _called(
+        self, module: Module, nodes: Iterable[ast.AST], inner: Mapping[str, Function]
+    ) -> list[tuple[Module, Function]]:
+        """The functions of the tests that are called by name, and the methods of classes that the module names."""
+        calls = [each.func for each in nodes if isinstance(each, ast.Call)]
+        plain = {each.id for each in calls if isinstance(each, ast.Name)} - inner.keys()
+        methods = {each.attr for each in calls if isinstance(each, ast.Attribute)}
+        found = [each for name in plain for each in self._resolve(module, name, is_fixture=False)]
+        for name in (*module.definitions, *module.imports):
             for home, node in self._resolve(module, name, is_fixture=False):
-                if isinstance(node, Function) and self._asserts(home, node, seen):
-                    return True
-        return False
+                body = node.body if isinstance(node, ast.ClassDef) else []
+                found += [(home, each) for each in body if isinstance(each, Function) and each.name in methods]
+        return [(home, node) for home, node in found if isinstance(node, Function)]
 
 
 @dataclass
@@ -242,8 +253,12 @@ def _is_assertion(node: ast.AST) -> bool:
     if not isinstance(node, ast.Call):
         return False
     name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-    # pytest.raises, Playwright's expect(…), unittest's and Mock's assert_…
-    return name in ("raises", "expect") or name.startswith("assert_")
+    # pytest.raises, Playwright's expect(…) and its wait for a page, unittest's and Mock's assert_…
+    return name in ("raises", "expect", "wait_for_url") or name.startswith("assert_")
+
+
+def _gives_a_value(function: Function) -> bool:
+    return any(isinstance(each, ast.Return) and each.value is not None for each in _own_nodes(function))
 
 
 def _has_no_cases(decorator: ast.AST) -> bool:

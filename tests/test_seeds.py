@@ -221,6 +221,7 @@ GOOD = {
     "an exception": "def test_UM_1_x():\n    with pytest.raises(ValueError):\n        f()",
     "expect": "def test_UM_1_x(page):\n    expect(page).to_be_visible()",
     "a helper": "def check(x):\n    assert x\n\ndef test_UM_1_x():\n    check(1)",
+    "a method of a helper": ("from tests.shared import Tab\n\ndef test_UM_1_x(tab: Tab):\n    tab.is_at('/login')"),
     "a helper of another module": "from tests.shared import check\n\ndef test_UM_1_x():\n    check(1)",
     "a fixture that skips where something is missing": (
         "@pytest.fixture\ndef chrome():\n    if not which('x'):\n        pytest.skip('')\n\n"
@@ -233,6 +234,12 @@ USELESS = {
     "no assert": ("def test_UM_1_x(http):\n    http.x()", "asserts nothing"),
     "an assert of a constant": ("def test_UM_1_x():\n    assert True", "asserts nothing"),
     "a helper that asserts nothing": ("def go(): return 1\n\ndef test_UM_1_x():\n    go()", "asserts nothing"),
+    "a helper that gives a value": (
+        "def login():\n    assert f()\n    return f()\n\ndef test_UM_1_x():\n    login()", "asserts nothing",
+    ),
+    "a method that gives a value": (
+        "from tests.shared import Tab\n\ndef test_UM_1_x(tab: Tab):\n    tab.login()", "asserts nothing",
+    ),
     "an assert inside what nobody calls": (
         "def test_UM_1_x():\n    def check():\n        assert f()", "asserts nothing",
     ),
@@ -259,12 +266,26 @@ USELESS = {
 }  # fmt: skip
 
 
+SHARED = """
+def check(x):
+    assert x
+
+class Tab:
+    def is_at(self, path):
+        self.page.wait_for_url(path)
+
+    def login(self):
+        assert self.page
+        return self.page
+"""
+
+
 def read(folder: Path, code: str, file: str = "test_some.py") -> list[Found]:
     """What the reader finds in this code."""
     root = folder / "tests"
     root.mkdir()
     (root / file).write_text(code, "utf-8")
-    (root / "shared.py").write_text("def check(x):\n    assert x\n", "utf-8")
+    (root / "shared.py").write_text(SHARED, "utf-8")
     (root / "conftest.py").write_text("@pytest.fixture\ndef firefox():\n    pytest.skip('none')\n", "utf-8")
     return Reader(root, tuple(PRESET)).found()
 
