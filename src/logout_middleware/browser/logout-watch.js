@@ -34,6 +34,9 @@ export function watch(given) {
   on(["focus", "visibilitychange", "online"], looked);
   on(["pagehide"], hidden);
   on(["pageshow"], shown);
+  on(["keydown"], ({ key, ctrlKey, metaKey }) => {
+    staysOnSite = key === "F5" || (key.toLowerCase() === "r" && (ctrlKey || metaKey));
+  });
   globalThis.navigation?.addEventListener("navigate", ({ destination }) => {
     staysOnSite = !destination.sameDocument && new URL(destination.url).origin === location.origin;
   });
@@ -231,8 +234,11 @@ async function listen(signal) {
 function received(event) {
   const [, type, data] = /^event: (.*)\ndata: (.*)/m.exec(event) ?? [];
   if (type === "auth.expiring") check();
-  if (type === "auth.logout" && !kit.running)
-    kit.ended({ reason: "ended", ...kit.attempt(() => JSON.parse(data)), remote: true });
+  if (type !== "auth.logout" || kit.running) return;
+  const { reason = "ended" } = kit.attempt(() => JSON.parse(data)) ?? {};
+  // A refresh token may outlive what expired, so the server is told all the same.
+  if (reason === "expired" || reason === "idle") over({ at: nextEnd().at ?? Date.now(), reason });
+  else kit.ended({ reason, remote: true });
 }
 
 // ---- Trying again, and never on a newer login
@@ -283,7 +289,7 @@ async function hidden({ persisted }) {
   kit.channel?.close();
   stop.abort();
   wake();
-  // Without the Navigation API a reload cannot be told from a tab that is closed.
+  // Without the Navigation API every step to the next page would look like the end.
   const isClosed = globalThis.navigation && !persisted && !staysOnSite && !others.size;
   const { onClose = kit.known.ends_on_close, scope, accessToken, refreshToken } = settings();
   if (!isClosed || !onClose || !kit.known.authenticated) return;

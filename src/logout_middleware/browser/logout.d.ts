@@ -54,8 +54,10 @@ export interface Options {
   /** Seconds between questions where there is no stream; only while a tab is visible. Default: 5. */
   poll?: number;
   /**
-   * Log out when the last tab of the site is closed. Default: what the server says (`LOGOUT_ON_BROWSER_CLOSE`). Only in
-   * browsers with the Navigation API: without it a reload looks like the end of the page.
+   * Log out when the last tab of the site is closed. Default: what the server says (`LOGOUT_ON_BROWSER_CLOSE`).
+   *
+   * A page can see where a link, a form, a script, or F5 leads, but not the browser's own reload button or an address that
+   * is typed: in the last tab these look like its end. Only in browsers with the Navigation API.
    */
   onClose?: boolean;
   /** Milliseconds that the server has for its answer. Default: 5000. */

@@ -104,7 +104,7 @@ async function call(path, init) {
 async function refresh() {
   const turn = ++kit.turn;
   const answer = await call("session");
-  if (kit.pending && !(await kit.retry?.(answer))) return undefined;
+  if (kit.pending) return (await kit.retry?.(answer)) ? refresh() : undefined;
   if (!("authenticated" in answer)) return undefined;
   if (turn === kit.turn && !kit.running) learn(answer);
   return answer;
@@ -213,7 +213,7 @@ function go(redirect, { local, ...result }) {
   if (target === false) return false;
   if (target === true) {
     const asked = new URLSearchParams(location.search).get("redirect");
-    target = (asked && onSite(asked)) ?? result.redirectTo ?? "/";
+    target = (asked ? onSite(asked) : undefined) ?? result.redirectTo ?? "/";
   }
   const url = safe(target ?? "/login") ?? safe("/login");
   // Another tab that shows the login page already is left in peace.

@@ -20,6 +20,7 @@ from tests.services import HOST
 _LISTEN = """
 for (const name of ["logout", "statusChange", "sessionChange", "expiring", "connectionChange"])
   addEventListener(`auth.${name}`, ({type, detail}) => heard(type, JSON.parse(JSON.stringify(detail ?? null))));
+addEventListener("pageshow", ({persisted}) => heard("pageshow", persisted));
 addEventListener("unhandledrejection", ({reason}) => heard("unhandledrejection", String(reason)));
 """
 _NETWORK = "Failed to load resource"
@@ -99,6 +100,14 @@ class Browser:
         self.context.route(pattern, refuse)
         return lambda: self.context.unroute(pattern, refuse)
 
+    def install_clock(self) -> None:
+        """From now on all its pages have a clock that can be moved."""
+        self.context.clock.install()
+
+    def pass_time(self, seconds: float) -> None:
+        """Move it, and run what is due."""
+        self.context.clock.fast_forward(round(seconds * 1000))
+
     def answer(self, pattern: str, answer: Callable[[], tuple[int, Any]]) -> None:
         """Answer these requests instead of the server."""
 
@@ -157,11 +166,14 @@ class Tab:
         """Return when the kit knows whether this browser is logged in."""
         self.page.wait_for_function("() => 'authenticated' in globalThis[Symbol.for('logout-middleware')].known")
 
+    def until_knows_or_pending(self) -> None:
+        """Return when the kit follows, or has something to try again first."""
+        self.page.wait_for_function("() => globalThis[Symbol.for('logout-middleware')].retry")
+
     def until_connection(self, wanted: str) -> None:
         """Return when the server is followed like this."""
-        self.page.wait_for_function(
-            "async wanted => (await import('/auth/logout.js')).connection === wanted", arg=wanted
-        )
+        now = "wanted => globalThis[Symbol.for('logout-middleware')].connection === wanted"
+        self.page.wait_for_function(now, arg=wanted)
 
     def until_heard(self, name: str, times: int = 1) -> Any:
         """Return what the event says when it came so often."""
@@ -189,6 +201,18 @@ class Tab:
             "([name, argument]) => void import('/auth/logout.js').then(kit => kit[name](argument ?? undefined))",
             [name, argument],
         )
+
+    def state(self, member: str) -> Any:
+        """What the kit knows of this."""
+        return self.page.evaluate("name => globalThis[Symbol.for('logout-middleware')][name] ?? null", member)
+
+    def note(self) -> Any:
+        """The logout that this tab will try again."""
+        return self.page.evaluate("() => JSON.parse(sessionStorage.getItem('logout.pending'))")
+
+    def online(self) -> None:
+        """The network is back."""
+        self.page.evaluate("() => void dispatchEvent(new Event('online'))")
 
     def is_at(self, path: str) -> None:
         """Return when this page is shown."""
