@@ -91,9 +91,9 @@ def test_a_shell_block_works_as_it_stands(code: str, tmp_path: Path) -> None:
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
-def test_the_html_block_is_a_complete_logout_button() -> None:
-    """What a browser makes of it: one request, which ends the session of its cookie."""
-    (code,) = [code for kind, code in BLOCKS if kind == "html"]
+@pytest.mark.parametrize("code", [code for kind, code in BLOCKS if kind == "html"], ids=["form", "element"])
+def test_an_html_block_is_a_complete_logout_button(code: str) -> None:
+    """What a browser without script makes of it: one request, which ends the session of its cookie."""
     found: dict[str, dict[str, str | None]] = {}
     parser = HTMLParser()
     parser.handle_starttag = lambda tag, attributes: found.update({tag: dict(attributes)})  # type: ignore[method-assign]
@@ -112,8 +112,8 @@ def test_the_html_block_is_a_complete_logout_button() -> None:
 
 
 def test_there_is_nothing_in_the_readme_that_is_not_tried() -> None:
-    """A block of another kind would be one that nobody runs."""
-    assert {kind for kind, _ in BLOCKS} == {"sh", "python", "html"}
+    """A block of another kind would be one that nobody runs. Those for browsers run in `browsers/elements`."""
+    assert {kind for kind, _ in BLOCKS} == {"sh", "python", "html", "js", "jsx"}
     assert len(PYTHON) == 5
     assert len(SHELL) == 6
 
