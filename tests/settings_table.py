@@ -6,8 +6,9 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
+from logout_middleware.environment import PREFIX
 from logout_middleware.rules.cookies import GuardedCookie
-from logout_middleware.settings import PREFIX, LogoutSettings, default_of
+from logout_middleware.settings import LogoutSettings, default_of
 from logout_middleware.values import RateLimit
 
 README = Path(__file__).parent.parent / "README.md"

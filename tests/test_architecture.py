@@ -12,10 +12,11 @@ import logout_middleware
 ROOT = Path(logout_middleware.__file__).parent
 # Each may import what stands above it, and its own kind.
 LAYERS = (
-    "errors", "rules", "values", "issuers", "presets", "settings", "events", "stores", "stores.*", "flows", "endpoints",
-    "paths", "keys", "outbound", "providers", "colour", "chores", "opening", "daemon", "watching", "polling", "parts",
-    "logout", "client", "sharing", "asgi_messages", "asgi_live", "asgi_events", "asgi_tokens", "asgi", "wsgi_live",
-    "wsgi_tokens", "wsgi", "service_app", "cli", "testing_facts", "testing", "__main__", "__init__",
+    "errors", "environment", "rules", "values", "issuers", "presets", "settings", "events", "stores",
+    "stores.*", "flows", "endpoints", "paths", "keys", "outbound", "providers", "colour", "chores", "opening", "daemon",
+    "watching", "polling", "parts", "logout", "client", "sharing", "asgi_messages", "asgi_live", "asgi_events",
+    "asgi_tokens", "asgi", "wsgi_live", "wsgi_tokens", "wsgi", "service_app", "cli", "testing_facts", "testing",
+    "__main__", "__init__",
 )  # fmt: skip
 LOOPS_ALLOWED = {
     "chores.py",

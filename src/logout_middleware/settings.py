@@ -2,12 +2,12 @@
 
 The environment, keyword arguments and a `.env` file give the same; keywords win over the environment, the
 environment over the file. `LOGOUT_X_FILE` names a file that holds the value of a secret. All mistakes are
-reported together. How texts become values is in `values.py`, the presets are in `presets.py`.
+reported together. Where the texts come from is in `environment.py`, how they become values in `values.py`, the presets
+are in `presets.py`.
 """
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
@@ -16,16 +16,13 @@ from typing import Any
 
 from . import issuers as issuers_
 from . import values
+from .environment import PREFIX, is_known, read_env_file, read_texts, unknown
 from .errors import ConfigurationError
 from .issuers import Issuer
 from .presets import NONE, PRESETS, Preset
 from .rules import redirects
 from .rules.cookies import GuardedCookie
 from .values import Client, RateLimit, TokenPath
-
-PREFIX = "LOGOUT_"
-# Kubernetes sets these for a service named "logout" (contract 5).
-_NOT_OURS = ("LOGOUT_PORT", "LOGOUT_SERVICE_")
 
 
 def _setting(parse: Any, default: Any, doc: str, *, secret: bool = False) -> Any:
@@ -353,11 +350,13 @@ class LogoutSettings:
         written here: whatever says anything else wins over them.
         """
         environment = dict(os.environ if environ is None else environ)
-        found = _from_file(env_file) | {name: value for name, value in environment.items() if name.startswith(PREFIX)}
+        found = read_env_file(env_file) | {
+            name: value for name, value in environment.items() if name.startswith(PREFIX)
+        }
         known = {each.name: each for each in fields(cls)}
-        mistakes = [_unknown(name, known) for name in found if not _is_known(name, known)]
-        mistakes += [_unknown(PREFIX + name.upper(), known) for name in given if name not in known]
-        texts, unreadable = _read_secret_files(found, known)
+        mistakes = [unknown(name, known) for name in found if not is_known(name, known)]
+        mistakes += [unknown(PREFIX + name.upper(), known) for name in given if name not in known]
+        texts, unreadable = read_texts(found, known)
         chosen: dict[str, Any] = texts | {name: value for name, value in given.items() if name in known}
         preset = PRESETS.get(str(chosen.get("preset") or "").strip())
         chosen = {**(defaults or {}), **(preset.defaults if preset else {}), **chosen}
@@ -368,50 +367,3 @@ class LogoutSettings:
         if mistakes or unreadable:
             raise ConfigurationError([*mistakes, *unreadable])
         return settings
-
-
-def _from_file(path: str | Path | None) -> dict[str, str]:
-    """The LOGOUT_* lines of a `.env` file, `NAME=value` with optional quotes; nothing if there is no such file."""
-    if path is None or not Path(path).is_file():
-        return {}
-    found = {}
-    for line in Path(path).read_text("utf-8").splitlines():
-        name, equals, value = line.strip().removeprefix("export ").partition("=")
-        value = value.strip()
-        if equals and name.strip().startswith(PREFIX):
-            quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
-            found[name.strip()] = value[1:-1] if quoted else value
-    return found
-
-
-def _is_known(name: str, known: Mapping[str, Field[Any]]) -> bool:
-    bare = name.removeprefix(PREFIX).lower()
-    return bare in known or bare.removesuffix("_file") in known or name.startswith(_NOT_OURS)
-
-
-def _unknown(name: str, known: Mapping[str, Field[Any]]) -> str:
-    names = [PREFIX + each.upper() for each in known]
-    near = difflib.get_close_matches(name, names, n=1)
-    return f"E001 {name}: there is no such setting" + (f"; did you mean {near[0]}?" if near else "")
-
-
-def _read_secret_files(found: Mapping[str, str], known: Mapping[str, Field[Any]]) -> tuple[dict[str, Any], list[str]]:
-    texts: dict[str, Any] = {}
-    mistakes = []
-    for variable, value in found.items():
-        name = variable.removeprefix(PREFIX).lower()
-        if name in known:
-            if value.strip():  # an empty variable is how a shell or a compose file says "not set"
-                texts[name] = value
-            continue
-        name = name.removesuffix("_file")
-        if name not in known or variable.startswith(_NOT_OURS):
-            continue
-        if PREFIX + name.upper() in found:
-            mistakes.append(f"E004 {variable}: {PREFIX}{name.upper()} is set, too; keep one of them")
-            continue
-        try:
-            texts[name] = Path(value).read_text("utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            mistakes.append(f"E005 {variable}: cannot read {value!r} ({type(error).__name__}); name a readable file")
-    return texts, mistakes
