@@ -12,7 +12,7 @@ import logout_middleware
 ROOT = Path(logout_middleware.__file__).parent
 # Each may import what stands above it, and its own kind.
 LAYERS = (
-    "errors", "environment", "rules", "values", "issuers", "presets", "settings", "events", "stores",
+    "errors", "environment", "rules", "values", "issuers", "texts", "presets", "settings", "events", "stores",
     "stores.*", "flows", "endpoints", "paths", "keys", "outbound", "providers", "colour", "chores", "opening", "daemon",
     "watching", "polling", "parts", "logout", "client", "sharing", "asgi_messages", "asgi_live", "asgi_events",
     "asgi_tokens", "asgi", "wsgi_live", "wsgi_tokens", "wsgi", "service_app", "cli", "testing_facts", "testing",

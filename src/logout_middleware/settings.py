@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from . import issuers as issuers_
+from . import texts as texts_
 from . import values
 from .environment import PREFIX, is_known, read_env_file, read_texts, unknown
 from .errors import ConfigurationError
@@ -166,6 +167,12 @@ class LogoutSettings:
         values.paths, (), "paths that a page asks for by itself, which is no activity: exact, or a prefix ending in `/`"
     )
     max_sessions: int | None = _setting(values.counted, None, "a further session of a user ends his oldest")
+    texts: Mapping[str, Mapping[str, str]] = _setting(
+        texts_.texts, {},
+        "the path of a JSON file whose texts replace or add to those of our pages, other languages too: "
+        "`{\"de\": {\"confirm_title\": \"Abmelden?\"}}`; their names are in "
+        "[`texts.json`](src/logout_middleware/browser/texts.json)",
+    )  # fmt: skip
     allow_unsafe_store: bool = _setting(values.boolean, False, "start on a store that can forget, without a warning")
     audit: str = _setting(values.one_of("json", "text", "off"), "json", "form of the audit log")
 
@@ -211,6 +218,8 @@ class LogoutSettings:
             name = PREFIX + each.name.upper()
             try:
                 object.__setattr__(self, each.name, each.metadata["parse"](given))
+            except ConfigurationError as error:
+                yield from error.mistakes  # it has several parts, and each may be wrong
             except ValueError as error:
                 yield f"E002 {name}: {error}"
 

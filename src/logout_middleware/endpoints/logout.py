@@ -21,8 +21,9 @@ from ..rules.proxies import counted_address
 from ..stores import Outcome
 from . import pages
 from .limits import Allowance
-from .provider import onward, revoke_at_provider
-from .service import Arrived, Service, failure, see_other, short_state, with_state
+from .provider import go_on, onward, revoke_at_provider
+from .service import Arrived, Service, failure, short_state, with_state
+from .words import Words
 
 MESSAGE = "Logged out successfully."
 _TOKEN_FIELDS = ("refresh_token", "refreshToken", "oauth_token")
@@ -52,7 +53,7 @@ async def log_out(service: Service, request: Request, *, everywhere: bool = Fals
     except StoreError:
         response = unrecorded(service)
     if wants_html and response.status >= 400:
-        return page_for(response)
+        return page_for(response, service.words(request))
     return response
 
 
@@ -158,7 +159,7 @@ async def _log_out(service: Service, request: Request, order: Order, *, wants_ht
             service, request, arrived, target=target, state=order.state, client_id=order.client_id
         )  # fmt: skip
     if wants_html:
-        return further.response(headers) if further is not None else see_other(with_state(target, order.state), headers)
+        return go_on(service, request, further, with_state(target, order.state), headers)
     if further is not None:
         headers, target = [*headers, further.cookie], further.address
     return json_response(202 if pending else 200, answer(service, plan, target), tuple(headers))
@@ -312,11 +313,10 @@ def prefers_html(request: Request) -> bool:
     return bool(accept) and accept.best_match(["application/json", "text/html"], "application/json") == "text/html"
 
 
-def page_for(response: Response) -> Response:
+def page_for(response: Response, words: Words) -> Response:
     """The page that tells a person what a JSON error tells a program; its other headers stay."""
-    message = json.loads(response.body).get("message", "")
-    title = {429: "Too many attempts", 503: "Not logged out yet"}.get(response.status, "This did not work")
-    page = pages.problem(response.status, title, message)
+    error = json.loads(response.body)
+    page = pages.problem(words, response.status, error["error"], error["message"])
     kept = [field for field in response.headers if field[0] not in ("Content-Type", "Cache-Control")]
     return page.with_headers(kept)
 

@@ -22,6 +22,7 @@ from ..rules.http import Request, Response
 from ..rules.signed_cookies import session_in
 from . import pages
 from .service import Arrived, Service, see_other, with_state
+from .words import Words
 
 LONGEST_ADDRESS = 2000
 """Characters that every browser, proxy and provider takes in an address; beyond it the parameters are posted."""
@@ -46,12 +47,19 @@ class Onward:
             return whole
         return _with_query(self.endpoint, {k: v for k, v in self.parameters.items() if k != "id_token_hint"})
 
-    def response(self, headers: list[tuple[str, str]]) -> Response:
-        """303 to the provider, or a page that posts itself there."""
+    def response(self, headers: list[tuple[str, str]], words: Words) -> Response:
+        """303 to the provider, or a page in these words that posts itself there."""
         headers = [*headers, self.cookie]
         if len(_with_query(self.endpoint, self.parameters)) <= LONGEST_ADDRESS:
             return see_other(self.address, headers)
-        return pages.onward(self.endpoint, self.parameters).with_headers(headers)
+        return pages.onward(words, self.endpoint, self.parameters).with_headers(headers)
+
+
+def go_on(
+    service: Service, request: Request, further: Onward | None, target: str, headers: list[tuple[str, str]]
+) -> Response:
+    """Where a browser goes after a logout: on to the provider, or to the target."""
+    return see_other(target, headers) if further is None else further.response(headers, service.words(request))
 
 
 def _with_query(endpoint: str, parameters: Mapping[str, str]) -> str:

@@ -14,7 +14,7 @@ from ..rules.identity import Identity
 from ..rules.origins import is_navigation_by_user, is_prefetch
 from . import pages
 from .logout import log_out, page_for, partly_done, prefers_html, refuse_unreadable, revoke_within_limits, unrecorded
-from .provider import onward, revoke_at_provider
+from .provider import go_on, onward, revoke_at_provider
 from .service import Arrived, Service, failure, see_other, short_state, with_state
 
 _PRIVATE = ("oauth_token", "id_token_hint")
@@ -31,7 +31,7 @@ async def redirect_logout(service: Service, request: Request) -> Response:
     except StoreError:
         response = unrecorded(service)
     if response.status >= 400 and prefers_html(request):
-        return page_for(response)
+        return page_for(response, service.words(request))
     return response
 
 
@@ -89,7 +89,7 @@ async def _nobody_there(
     by_user = is_navigation_by_user(request.single_headers())
     goes_on = by_user and bool(arrived.presented) and service.settings.oidc_issuer is not None
     if _wanted(query) is None and service.settings.on_get == "confirm" and not goes_on:
-        return pages.signed_out(service.settings.redirect_url, private=_is_private(query))
+        return pages.signed_out(service.words(request), service.settings.redirect_url, private=_is_private(query))
     # Dead cookies go with the redirect, but only where a user's own navigation asked for it.
     headers = await service.deletions(arrived.cookies if by_user else (), request)
     if goes_on:
@@ -107,7 +107,7 @@ async def _go_on(
         await revoke_at_provider(service, arrived)
         named = {"client_id": query.get("client_id"), "hint": query.get("id_token_hint")}
         further = await onward(service, request, arrived, target=target, state=state, **named)
-    return further.response(headers) if further is not None else see_other(with_state(target, state), headers)
+    return go_on(service, request, further, with_state(target, state), headers)
 
 
 def _wanted(query: dict[str, str]) -> str | None:
@@ -182,6 +182,6 @@ def _ask(
     home = request.path.removesuffix(f"{service.settings.prefix}/logout")
     cancel = f"{home}/" if home != request.path else "/"
     return pages.confirm(
-        request.path, hidden, cancel=cancel, target=target, private=_is_private(query),
+        service.words(request), request.path, hidden, cancel=cancel, target=target, private=_is_private(query),
         provider=service.settings.oidc_issuer,
     )  # fmt: skip

@@ -26,8 +26,10 @@ from ..rules.revocation import Revocation
 from ..rules.security_event import StreamHealth
 from ..settings import LogoutSettings
 from ..stores import Store
+from ..texts import Languages, completed
 from .limits import Failures, Limiter
 from .links import Links
+from .words import Words, words
 
 Handler = Callable[[Request], Awaitable[Response]]
 Methods = Mapping[str, Handler]
@@ -108,10 +110,13 @@ class Service:
     """Lets so many seconds pass without holding up anybody; None where that would hold a thread (WSGI)."""
     streams: dict[str, StreamHealth] = field(default_factory=dict)
     """What was last heard of each issuer's stream of security events."""
+    languages: Languages = field(init=False)
+    """The texts of our pages."""
     wrong_secrets: Failures = field(init=False)
     wrong_admin_keys: Failures = field(init=False)
 
     def __post_init__(self) -> None:
+        self.languages = completed(self.settings.texts)
         self.wrong_secrets, self.wrong_admin_keys = Failures(self.clock), Failures(self.clock)
 
     async def arrived(
@@ -214,6 +219,10 @@ class Service:
         if self.settings.clear_site_data and (cookies or self.same_origin(request)):
             fields.append(("Clear-Site-Data", ", ".join(f'"{kind}"' for kind in self.settings.clear_site_data)))
         return fields
+
+    def words(self, request: Request) -> Words:
+        """The texts of our pages in the language of who asks."""
+        return words(self.languages, request.header("accept-language"))
 
     def is_https(self, request: Request) -> bool:
         """Does the browser speak https, as far as we can tell?"""
