@@ -111,6 +111,14 @@ def test_an_html_block_is_a_complete_logout_button(code: str) -> None:
     assert client.get("/", headers=cookie).headers["set-cookie"].startswith("sid=;")
 
 
+def test_every_picture_is_there_small_and_told_in_words() -> None:
+    """A page with a hole in it says nothing, and a picture says nothing to who cannot see it."""
+    pictures = re.findall(r'<img src="([^"]+)" width="\d+" alt="([^"]+)">', settings_table.README.read_text("utf-8"))
+
+    assert [path for path, _ in pictures] == ["examples/screenshots/light.png", "examples/screenshots/dark.png"]
+    assert [path for path, _ in pictures if not 0 < (ROOT / path).stat().st_size <= 60 * 1024] == []
+
+
 def test_there_is_nothing_in_the_readme_that_is_not_tried() -> None:
     """A block of another kind would be one that nobody runs. Those for browsers run in `browsers/elements`."""
     assert {kind for kind, _ in BLOCKS} == {"sh", "python", "html", "js", "jsx"}

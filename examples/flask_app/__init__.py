@@ -1,1 +1,1 @@
-"""The Flask example: `app.py` is all of it."""
+"""The Flask example: `app.py`, with the page and its style and script in `../templates` and `../static`."""

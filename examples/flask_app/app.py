@@ -25,6 +25,13 @@ SESSION_SECRET = os.environ["LOGOUT_COOKIE_SECRET"]
 ACCESS_SECONDS = 15 * 60
 REFRESH_SECONDS = 30 * 24 * 3600
 NO_STORE = {"Cache-Control": "no-store"}
+# The page and the browser kit need no inline script or style, so nobody else's can run either.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; form-action 'self'; img-src 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'"
+)
+# Not stored, so that the back button shows nothing after logging out.
+OF_PAGES = NO_STORE | {"Content-Security-Policy": POLICY}
 
 # As werkzeug.security.generate_password_hash made them. The passwords are correct-horse and battery-staple.
 USERS = {
@@ -36,7 +43,7 @@ USERS = {
 NOBODY = "scrypt:32768:8:1$nobody$"
 
 logging.basicConfig(level=logging.INFO)  # shows the audit log, one JSON line for each logout
-app = Flask(__name__)
+app = Flask(__name__, static_folder="../static", template_folder="../templates")
 app.config.update(SECRET_KEY=SESSION_SECRET, SESSION_COOKIE_SAMESITE="Lax")
 
 
@@ -57,14 +64,13 @@ def home() -> ResponseReturnValue:
     user = session.get("user_id")
     if user is None:
         return redirect("/login", 303)
-    # Not stored, so that the back button shows nothing after logging out.
-    return render_template("page.html", user=user), NO_STORE
+    return render_template("page.html", user=user), OF_PAGES
 
 
 @app.get("/login")
 def login_form() -> ResponseReturnValue:
     """Ask for name and password."""
-    return render_template("page.html"), NO_STORE
+    return render_template("page.html"), OF_PAGES
 
 
 @app.post("/login")
@@ -73,7 +79,7 @@ def login() -> ResponseReturnValue:
     username, password = request.form.get("username", ""), request.form.get("password", "")
     if not password_matches(username, password):
         page = render_template("page.html", error="Name or password is wrong.", username=username)
-        return page, 401, NO_STORE
+        return page, 401, OF_PAGES
     session.clear()  # a login is a new session, whatever the browser had before
     session["user_id"] = username
     return redirect("/", 303)

@@ -1,1 +1,1 @@
-"""The Starlette example: `app.py` is all of it."""
+"""The Starlette example: `app.py`, with the page and its style and script in `../templates` and `../static`."""

@@ -23,7 +23,8 @@ from starlette.middleware import Middleware
 from starlette.middleware.sessions import SessionMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
 from starlette.templating import Jinja2Templates
 
 from logout_middleware.asgi import LogoutMiddleware
@@ -34,6 +35,13 @@ SESSION_SECRET = os.environ["LOGOUT_COOKIE_SECRET"]
 ACCESS_SECONDS = 15 * 60
 REFRESH_SECONDS = 30 * 24 * 3600
 NO_STORE = {"Cache-Control": "no-store"}
+# The page and the browser kit need no inline script or style, so nobody else's can run either.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; form-action 'self'; img-src 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'"
+)
+# Not stored, so that the back button shows nothing after logging out.
+OF_PAGES = NO_STORE | {"Content-Security-Policy": POLICY}
 
 # Name → salt and scrypt hash. The passwords are correct-horse and battery-staple.
 USERS = {
@@ -43,7 +51,8 @@ USERS = {
 NOBODY = ("00", "")
 
 logging.basicConfig(level=logging.INFO)  # shows the audit log, one JSON line for each logout
-templates = Jinja2Templates(Path(__file__).parent / "templates")
+HERE = Path(__file__).parent
+templates = Jinja2Templates(HERE.parent / "templates")
 
 
 def password_matches(username: str, password: str) -> bool:
@@ -62,13 +71,12 @@ async def home(request: Request) -> Response:
     user = request.session.get("user_id")
     if user is None:
         return RedirectResponse("/login", 303)
-    # Not stored, so that the back button shows nothing after logging out.
-    return templates.TemplateResponse(request, "page.html", {"user": user}, headers=NO_STORE)
+    return templates.TemplateResponse(request, "page.html", {"user": user}, headers=OF_PAGES)
 
 
 async def login_form(request: Request) -> Response:
     """Ask for name and password."""
-    return templates.TemplateResponse(request, "page.html", headers=NO_STORE)
+    return templates.TemplateResponse(request, "page.html", headers=OF_PAGES)
 
 
 async def login(request: Request) -> Response:
@@ -77,7 +85,7 @@ async def login(request: Request) -> Response:
     username, password = str(form.get("username", "")), str(form.get("password", ""))
     if not await run_in_threadpool(password_matches, username, password):
         wrong = {"error": "Name or password is wrong.", "username": username}
-        return templates.TemplateResponse(request, "page.html", wrong, 401, NO_STORE)
+        return templates.TemplateResponse(request, "page.html", wrong, 401, OF_PAGES)
     request.session.clear()  # a login is a new session, whatever the browser had before
     request.session["user_id"] = username
     return RedirectResponse("/", 303)
@@ -155,6 +163,7 @@ site = Starlette(
         Route("/api/login", api_login, methods=["POST"]),
         Route("/api/refresh", api_refresh, methods=["POST"]),
         Route("/api/me", api_me),
+        Mount("/static", StaticFiles(directory=HERE.parent / "static")),
     ],
     middleware=[Middleware(SessionMiddleware, secret_key=SESSION_SECRET)],
 )
