@@ -23,8 +23,7 @@ from .events import follow
 from .service import Methods, Service
 
 # In this order: each imports only what stands before it.
-_NAMES = ("logout-watch.js", "logout.js", "logout-button.js", "logout-react.js", "logout-adapters.js")
-MODULES = tuple(name for name in _NAMES if resources.files("logout_middleware.browser").joinpath(name).is_file())
+MODULES = ("logout-watch.js", "logout.js", "logout-button.js", "logout-react.js", "logout-adapters.js")
 _VARY = ("Vary", "Accept-Encoding, Origin")
 _OF_SCRIPTS = (
     ("Content-Type", "text/javascript; charset=utf-8"),
