@@ -49,9 +49,7 @@ def test_UF_1_userfront_logout_needs_no_argument(new_browser: Callable[..., Brow
 
 
 @pytest.mark.parametrize(("redirect", "path"), [("false", "/page"), ("'/bye'", "/bye"), ("true", "/a/b/page")])
-def test_UF_12_userfront_logout_with_redirect(
-    new_browser: Callable[..., Browser], redirect: str, path: str
-) -> None:
+def test_UF_12_userfront_logout_with_redirect(new_browser: Callable[..., Browser], redirect: str, path: str) -> None:
     """False stays, a text leads there, true leads where the page's own address says."""
     browser = new_browser()
     tab = with_userfront(browser)
