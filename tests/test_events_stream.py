@@ -214,7 +214,24 @@ def test_a_stream_ends_after_a_minute_so_that_its_server_can_stop(store: str, mo
 
             assert stream.is_over
             assert events_of(stream.body) == []
-            assert b":\n\n" in stream.body, "there was no heartbeat"
+            assert len(site.logout.live) == 0
+
+    run(play)
+
+
+def test_a_silent_stream_says_now_and_then_that_it_is_there(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proxies close what says nothing; a comment is no event."""
+    monkeypatch.setattr(asgi_events, "_HEARTBEAT_SECONDS", 0.02)
+
+    async def play() -> None:
+        async with rig(store=store) as site:
+            stream = await opened(site.get(token(), PATH))
+
+            await stream.until(lambda: stream.body.count(b":\n\n") > 1)
+
+            assert events_of(stream.body) == []
+            stream.inbox.put_nowait({"type": "http.disconnect"})
+            await stream.task
 
     run(play)
 

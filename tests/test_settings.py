@@ -296,7 +296,10 @@ def test_an_empty_variable_means_not_set() -> None:
         ({"JWT_KEY": "k" * 32}, "E101 LOGOUT_JWT_ALGORITHMS: required with a key"),
         ({"JWT_ALGORITHMS": "HS256"}, "E102 LOGOUT_JWT_ALGORITHMS: has no key"),
         ({"JWT_KEY": "k", "JWKS_URL": "https://a.example/j", "JWT_ALGORITHMS": "HS256"}, "E103 LOGOUT_JWKS_URL"),
-        ({"PRESET": "spid"}, "E105 LOGOUT_CLIENTS: LOGOUT_PRESET=spid needs it"),
+        ({"PRESET": "spid"}, "E105 LOGOUT_CLIENTS: LOGOUT_PRESET=spid needs it; write e.g. {"),
+        ({"PRESET": "genauth"}, "E105 LOGOUT_JWT_KEY: LOGOUT_PRESET=genauth needs it, or LOGOUT_JWKS_URL"),
+        ({"PRESET": "campusbite"}, "E105 LOGOUT_TOKEN_REQUESTS: LOGOUT_PRESET=campusbite needs it; write e.g. POST"),
+        ({"PRESET": "user-management", "TOKEN_REQUESTS": "POST /refresh: token"}, "E105 LOGOUT_JWT_KEY: LOGOUT_PRESET"),
         ({"PRESET": "userfront"}, "E105 LOGOUT_COOKIES: LOGOUT_PRESET=userfront needs it"),
     ],
 )
@@ -339,9 +342,12 @@ def test_no_secret_is_in_a_repr_or_a_message() -> None:
 
 def test_a_preset_gives_defaults_that_a_variable_overrides() -> None:
     """A preset is a starting point."""
-    assert load(PRESET="user-management").scope == "global"
-    assert load(PRESET="user-management", SCOPE="local").scope == "local"
-    assert load(PRESET="campusbite").aliases == ("/api/auth/logout",)
+    refresh = {"TOKEN_REQUESTS": "POST /refresh: refreshToken"}
+    needed = refresh | {"JWT_KEY": "k" * 32, "JWT_ALGORITHMS": "HS256"}
+
+    assert load(PRESET="user-management", **needed).scope == "global"
+    assert load(PRESET="user-management", SCOPE="local", **needed).scope == "local"
+    assert load(PRESET="campusbite", **refresh).aliases == ("/api/auth/logout",)
 
 
 def test_every_preset_has_only_settings_that_exist() -> None:

@@ -201,6 +201,7 @@ class LogoutSettings:
     def __post_init__(self) -> None:
         mistakes = list(self._read_fields())
         if not mistakes:
+            object.__setattr__(self, "cookies", self.preset_rules.completed(self.cookies))
             mistakes = list(self._contradictions())
         if mistakes:
             raise ConfigurationError(mistakes)
@@ -229,9 +230,8 @@ class LogoutSettings:
                 fault = redirects.fault_in_entry(entry)
                 if fault:
                     yield f"E104 {name}: {entry!r} {fault}"
-        for name in self.preset_rules.requires:
-            if getattr(self, name) == default_of(type(self).__dataclass_fields__[name]):
-                yield f"E105 {PREFIX}{name.upper()}: LOGOUT_PRESET={self.preset} needs it"
+        given = {each.name for each in fields(self) if getattr(self, each.name) != default_of(each)}
+        yield from self.preset_rules.missing(given, self.preset, keyed=keyed or bool(self.providers))
         yield from self._store_contradictions()
         yield from self._verifying_contradictions(keyed=keyed)
         yield from self._group_contradictions()
@@ -247,7 +247,7 @@ class LogoutSettings:
                 "E112 LOGOUT_ENDPOINTS: 'check' says who is logged in, so it must verify credentials; set "
                 "LOGOUT_JWT_KEY, LOGOUT_JWKS_URL, LOGOUT_COOKIE_SECRET or LOGOUT_OIDC_ISSUER"
             )
-        if "oauth" in self.groups and not keyed:
+        if "oauth" in self.endpoints and not keyed:
             # Without a key every token would be called inactive, silently.
             yield (
                 "E112 LOGOUT_ENDPOINTS: 'oauth' says which tokens are alive, so it must verify them; set "
@@ -264,7 +264,7 @@ class LogoutSettings:
     def _group_contradictions(self) -> Iterator[str]:
         """What groups of endpoints need beside keys."""
         if "oauth" in self.groups and not any(client.secret for client in self.clients.values()):
-            yield 'E113 LOGOUT_CLIENTS: LOGOUT_ENDPOINTS=oauth serves clients; write {"id": {"secret": "…"}}'
+            yield 'E113 LOGOUT_CLIENTS: the group oauth serves clients with a secret; write {"id": {"secret": "…"}}'
         if "oidc" in self.groups and not any(each.client_id for each in self.providers.values()):
             yield "E114 LOGOUT_OIDC_CLIENT_ID: required with LOGOUT_OIDC_ISSUER: logout tokens are addressed to it"
         if "push" in self.groups and not self.providers and not any(each.feed for each in self.clients.values()):
@@ -305,6 +305,7 @@ class LogoutSettings:
     def groups(self) -> frozenset[str]:
         """The groups of endpoints that are served: those of LOGOUT_ENDPOINTS, and those that a setting switches on."""
         implied = {"oidc"} if self.oidc_issuer is not None else set()
+        implied |= self.preset_rules.groups
         return frozenset({*self.endpoints, *implied, *(["admin"] if self.admin_key else [])})
 
     @property

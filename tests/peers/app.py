@@ -6,8 +6,8 @@ import os
 import time
 
 from logout_middleware.asgi import LogoutMiddleware
-from tests.apps import Application, Issuer, starlette_app
+from tests.apps import JWT_KEY, Application, Issuer, starlette_app
 
 # Every worker mints tokens, and so does the test; no two of them are to have one name.
-issuer = Issuer(time.time, os.environ["LOGOUT_JWT_KEY"], first=os.getpid() * 1_000_000)
+issuer = Issuer(time.time, os.environ.get("LOGOUT_JWT_KEY", JWT_KEY), first=os.getpid() * 1_000_000)
 app = LogoutMiddleware(starlette_app(Application(issuer)))

@@ -57,12 +57,14 @@ def _command(server: str, port: int) -> list[str]:
 
 
 @contextmanager
-def running(folder: Path, server: str = "uvicorn", **settings: str) -> Iterator[Service]:
-    """A server with the registered clients of `tests.protocols.clients`, and these further variables."""
+def running(folder: Path, server: str = "uvicorn", *, bare: bool = False, **settings: str) -> Iterator[Service]:
+    """A server with the registered clients of `tests.protocols.clients`, and these further variables.
+
+    `bare`: with these variables alone, as one who follows the documentation would start it.
+    """
     port = free_port()
     own = {name: value for name, value in os.environ.items() if not name.startswith("LOGOUT_")}
-    environment = own | {
-        "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]),
+    ordinary = {
         "LOGOUT_STORE": f"sqlite:///{folder / 'logout.db'}",
         "LOGOUT_ENDPOINTS": "logout,oauth",
         "LOGOUT_CLIENTS": json.dumps(CLIENTS),
@@ -70,7 +72,8 @@ def running(folder: Path, server: str = "uvicorn", **settings: str) -> Iterator[
         "LOGOUT_JWT_KEY": JWT_KEY,
         "LOGOUT_JWT_ALGORITHMS": "HS256",
     }
-    environment |= settings
+    path = {"PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
+    environment = own | path | ({} if bare else ordinary) | settings
     with (folder / "server.log").open("a") as log:
         process = subprocess.Popen(
             _command(server, port),

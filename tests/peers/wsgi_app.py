@@ -6,9 +6,9 @@ import os
 import time
 
 from logout_middleware.wsgi import LogoutMiddleware
-from tests.apps import Application, Issuer, flask_app
+from tests.apps import JWT_KEY, Application, Issuer, flask_app
 
 # Every worker mints tokens, and so does the test; no two of them are to have one name.
-issuer = Issuer(time.time, os.environ["LOGOUT_JWT_KEY"], first=os.getpid() * 1_000_000)
+issuer = Issuer(time.time, os.environ.get("LOGOUT_JWT_KEY", JWT_KEY), first=os.getpid() * 1_000_000)
 app = flask_app(Application(issuer))
 app.wsgi_app = LogoutMiddleware(app.wsgi_app)  # type: ignore[method-assign]  # as Flask recommends

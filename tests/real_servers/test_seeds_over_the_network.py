@@ -1,6 +1,7 @@
-"""GenAuth's and SPiD's statements between two processes: uvicorn and gunicorn, real connections, the seeds' presets.
+"""The seeds' statements between two processes: uvicorn and gunicorn, real connections, the seeds' presets.
 
-`tests/seeds` has every statement in all its forms; here each is seen once more through sockets and parsers.
+`tests/seeds` has every statement in all its forms; here GenAuth's and SPiD's are seen once more through sockets and
+parsers, and each preset is started with nothing but its name and the variables that it requires.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ import http.client
 import itertools
 import json
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
 from urllib.parse import quote, urlencode, urlsplit
 
 import httpx2
@@ -19,10 +22,11 @@ from examples.demo import HOST
 
 from logout_middleware.client import LogoutClient
 from logout_middleware.errors import ConfigurationError
-from tests.apps import COOKIE_SECRET, Issuer
-from tests.client import ALL, Answer, Device, Sender, Site
+from tests.apps import COOKIE_SECRET, JWT_KEY, Issuer
+from tests.client import ALL, OWN_LINK, OWN_PAGE, Answer, Device, Sender, Site
 from tests.peers.server import running
 from tests.protocols.clients import BANK, SHOP, basic
+from tests.protocols.clients import CLIENTS as WITH_SECRETS
 
 BYE = "https://shop.example/bye"
 BYE_WITH_QUERY = "https://shop.example/bye?a=1&b=%C3%A6"
@@ -275,3 +279,110 @@ def test_SP_13_the_own_token_is_revoked_with_the_session(served: Served) -> None
     answers = [served.get("/me", token=ann.access) for _ in range(4)]
     assert [(each.status, each.json["error"]) for each in answers] == [(401, "token_revoked")] * 4
     assert served.me(cookie=ann.cookie) is None
+
+
+# ---- each preset alone -----------------------------------------------------------------------------------
+
+KEY = {"LOGOUT_JWT_KEY": JWT_KEY, "LOGOUT_JWT_ALGORITHMS": "HS256"}
+REFRESH = {"LOGOUT_TOKEN_REQUESTS": "POST /refresh: refreshToken, refresh_token"}
+REQUIRED: dict[str, dict[str, str]] = {
+    "genauth": {**KEY, "LOGOUT_CLIENTS": json.dumps(WITH_SECRETS)},
+    "user-management": {**KEY, **REFRESH},
+    "spid": {"LOGOUT_CLIENTS": json.dumps(CLIENTS)},
+    "userfront": {"LOGOUT_COOKIES": "access.abcdefg"},
+    "campusbite": REFRESH,
+}
+
+
+@pytest.fixture(params=["uvicorn", "gunicorn"])
+def alone(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[str], AbstractContextManager[Served]]]:
+    """Start a server with this preset and what it requires, and no other variable."""
+
+    @contextmanager
+    def start(preset: str) -> Iterator[Served]:
+        with (
+            running(tmp_path, request.param, bare=True, LOGOUT_PRESET=preset, **REQUIRED[preset]) as service,
+            closing(Served(service.origin, service.issuer, str(tmp_path / "logout.db"))) as served,
+        ):
+            yield served
+
+    return start
+
+
+Alone = Callable[[str], AbstractContextManager[Served]]
+
+
+def test_GA_1_2_4_8_9_genauth_by_its_preset_alone(alone: Alone) -> None:
+    """By a visit and by a call."""
+    with alone("genauth") as served, LogoutClient(served.origin, *SHOP) as client:
+        ann, bob = served.login("ann"), served.login("bob")
+        visit = served.get("/auth/logout", cookie=ann.cookie, headers=OWN_LINK)
+        called = [client.introspect_token(bob.access)["active"], client.revoke_token(bob.access)]
+        told = client.introspect_token(bob.access)
+        anonymous = served.post("/auth/revoke", form={"token": bob.access})
+
+        assert (visit.status, visit.header("location"), served.me(cookie=ann.cookie)) == (303, "/login", None)
+        assert (called, told) == ([True, True], {"active": False})
+        assert (anonymous.status, anonymous.json["error"]) == (401, "invalid_client")
+        assert [served.get("/me", token=bob.access).status for _ in range(4)] == [401] * 4
+
+
+def test_UM_1_2_5_6_7_12_31_34_user_management_by_its_preset_alone(alone: Alone) -> None:
+    """A JWT is demanded, and every device of its user logged out."""
+    with alone("user-management") as served:
+        phone, laptop, bob = served.login("ann"), served.login("ann"), served.login("bob")
+        without, wrong_method = served.post("/logout"), served.get("/logout", token=phone.access)
+        answer, again = (served.post("/logout", token=phone.access) for _ in range(2))
+
+        assert (without.status, wrong_method.status, answer.status, again.status) == (401, 405, 200, 200)
+        assert (without.header("www-authenticate") or "").startswith("Bearer ")
+        assert [set(each.json) for each in (answer, again)] == [{"message", "timestamp"}] * 2
+        assert datetime.fromisoformat(answer.json["timestamp"]).tzinfo == UTC
+        assert (answer.header("x-ratelimit-limit"), answer.header("x-ratelimit-remaining")) == ("20", "19")
+        assert [served.refresh(each.refresh).status for each in (phone, laptop, bob)] == [401, 401, 200]
+        assert [served.me(token=each.access) for each in (phone, laptop, bob)] == [None, None, "bob"]
+
+
+def test_SP_1_2_6_7_8_14_18_spid_by_its_preset_alone(alone: Alone) -> None:
+    """By script, by redirect with a registered client, by API; each its own and nothing else."""
+    with alone("spid") as served:
+        ann, bob, eve = (served.login(user) for user in ("ann", "bob", "eve"))
+        script = served.post("/logout", cookie=ann.cookie, headers=OWN_PAGE)
+        nameless = served.get("/logout", cookie=bob.cookie, headers=LINK_ELSEWHERE)
+        bob_then = served.me(cookie=bob.cookie)
+        visit = served.get(address(client_id="shop", redirect_uri=BYE), cookie=bob.cookie, headers=LINK_ELSEWHERE)
+        call = served.post("/logout", token=eve.access)
+
+        assert (script.status, script.header("location"), script.deleted >= {"session"}) == (200, None, True)
+        assert (nameless.status, bob_then) == (400, "bob")
+        assert (visit.status, visit.header("location"), call.status) == (303, BYE, 200)
+        assert [served.alive(each) for each in (ann, bob, eve)] == [ALL - {"cookie"}] * 2 + [ALL - {"access"}]
+
+
+def test_UF_4_5_6_7_12_userfront_by_its_preset_alone(alone: Alone) -> None:
+    """The button's form, and the request of Userfront's own client."""
+    with alone("userfront") as served:
+        clicked, asked = served.issuer.mint("ann"), served.issuer.mint("bob")
+        form = {"Cookie": f"access.abcdefg={clicked}", "Accept": "text/html", **OWN_PAGE}
+        click = served.post("/auth/logout", form={}, headers=form)
+        script = served.get("/auth/logout", token=asked, headers={"Accept": "application/json, text/plain, */*"})
+
+        assert (click.status, click.header("location")) == (303, "/login")
+        assert click.deleted == {"access.abcdefg", "id.abcdefg", "refresh.abcdefg"}
+        assert (script.status, script.json) == (200, {"message": "ok", "redirectTo": "/login"})
+        assert [served.me(token=each) for each in (clicked, asked)] == [None, None]
+        assert served.get("/me", headers={"Cookie": f"access.abcdefg={clicked}"}).json["user"] is None
+
+
+def test_CB_1_2_5_6_8_9_15_campusbite_by_its_preset_alone(alone: Alone) -> None:
+    """One refresh token, and one answer whatever is sent."""
+    path, sample = "/api/auth/logout", {"success": True, "message": "Logged out successfully."}
+    with alone("campusbite") as served:
+        phone, laptop = served.login("ann"), served.login("ann")
+        answers = [served.post(path, json={"refreshToken": phone.refresh, "scope": "global"}) for _ in range(2)]
+        answers += [served.post(path), served.post(path, json={}), served.post(path, json={"refreshToken": "unknown"})]
+        answers += [served.post(path, body=b"{", headers={"Content-Type": "application/json"})]
+
+        assert [(each.status, each.json) for each in answers] == [(200, sample)] * 6
+        assert served.alive(phone) == {"access", "cookie"}
+        assert served.alive(laptop) == ALL

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from logout_middleware import ConfigurationError, StoreError
 from tests.client import ALL, OWN_PAGE, BuildSite, Device, Site
 
 PATH = "/api/auth/logout"
@@ -64,6 +65,37 @@ def test_CB_3_the_field_is_optional(http: Site, body: dict[str, Any]) -> None:
     assert http.count() == 0
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"scope": "global"}, {"scope": "nonsense"}, {"scope": 5}, {"redirect_uri": "https://evil.example/"},
+        {"redirect_uri": ["a"]}, {"redirect_uri": "/a", "post_logout_redirect_uri": "/b"}, {"client_id": 1},
+        {"state": "x" * 600}, {"intent": "\ud800"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_CB_3_no_other_member_has_a_meaning(http: Site, more: dict[str, Any]) -> None:
+    """One token, one device, one answer, whatever else is in the body."""
+    phone, laptop = http.login("ann"), http.login("ann")
+
+    answer = http.post(PATH, json={"refreshToken": phone.refresh, **more})
+
+    assert (answer.status, answer.json) == (200, SAMPLE)
+    assert http.refresh(phone.refresh).status == 401
+    assert http.alive(laptop) == ALL
+
+
+@pytest.mark.parametrize("query", ["?scope=global", "?redirect_uri=a&redirect_uri=b", "?state=" + "x" * 600])
+def test_CB_3_nor_has_a_query(http: Site, query: str) -> None:
+    """The seed's endpoint has none."""
+    ann = http.login("ann")
+
+    answer = http.post(PATH + query, json={"refreshToken": ann.refresh})
+
+    assert (answer.status, answer.json) == (200, SAMPLE)
+    assert http.refresh(ann.refresh).status == 401
+
+
 @pytest.mark.parametrize("token", ["{live}", "", "garbage", "{live}{live}", "x" * 20_000])
 def test_CB_4_success_is_always_true(http: Site, token: str) -> None:
     """The boolean, not a text."""
@@ -78,6 +110,17 @@ def test_CB_4_success_is_always_true(http: Site, token: str) -> None:
 def test_CB_5_the_answer_is_exactly_the_sample(http: Site) -> None:
     """These two members and no others."""
     assert log_out(http, http.login("ann")).json == SAMPLE
+
+
+@pytest.mark.parametrize("headers", [{"Prefer": "return=minimal"}, {"Accept": "text/html"}, {"Accept": "text/plain"}])
+def test_CB_5_the_answer_is_the_sample_whatever_the_client_prefers(http: Site, headers: dict[str, str]) -> None:
+    """200 and these two members; no redirect, no cookie, no empty answer."""
+    ann = http.login("ann")
+
+    answer = http.post(PATH, json={"refreshToken": ann.refresh}, cookie=ann.cookie, headers=OWN_PAGE | headers)
+
+    assert (answer.status, answer.json) == (200, SAMPLE)
+    assert (answer.header("location"), answer.all("set-cookie")) == (None, [])
 
 
 @pytest.mark.parametrize("settings", [{"preset": "campusbite"}, {"aliases": PATH}])
@@ -114,6 +157,36 @@ def test_CB_7_a_failure_of_our_own_is_500_and_only_that(site: BuildSite, setting
     assert http.alive(ann) == ALL
     assert log_out(http, ann).status == 200
     assert http.refresh(ann.refresh).status == 401
+
+
+class KeysAway:
+    """Keys that cannot be had."""
+
+    async def find(self, text: str) -> list[Any]:
+        raise StoreError("the keys cannot be fetched")
+
+
+@pytest.mark.parametrize(("settings", "status"), [({"preset": "campusbite"}, 500), ({"aliases": PATH}, 503)])
+def test_CB_7_a_token_that_cannot_be_verified_now_is_a_failure_too(
+    site: BuildSite, settings: dict[str, str], status: int
+) -> None:
+    """It is dead by itself, but whether that was all of it is not known."""
+    http = site(**settings)
+    ann = http.login("ann")
+    identifier = getattr(http.logout, "inner", http.logout).service.identifier
+    keys, identifier._keys = identifier._keys, KeysAway()
+
+    failed = log_out(http, ann)
+    identifier._keys = keys
+
+    assert (failed.status, failed.json["success"]) == (status, False)
+    assert http.refresh(ann.refresh).status == 401
+
+
+def test_CB_2_the_preset_does_not_start_where_a_refresh_would_not_be_looked_at(site: BuildSite) -> None:
+    """A refresh token that is sent in a body is only seen on the paths of TOKEN_REQUESTS."""
+    with pytest.raises(ConfigurationError, match="E105 LOGOUT_TOKEN_REQUESTS: LOGOUT_PRESET=campusbite needs it"):
+        site(preset="campusbite", token_requests=None)
 
 
 def test_CB_8_the_same_token_any_number_of_times(http: Site) -> None:

@@ -22,7 +22,7 @@ FROM_ELSEWHERE = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", 
 @pytest.fixture
 def http(site: BuildSite) -> Site:
     """A site with the preset of this seed."""
-    return site(preset="genauth")
+    return site(preset="genauth", clients=CLIENTS)
 
 
 def test_GA_1_frontend_and_backend_logout_are_both_offered(http: Site) -> None:
@@ -95,7 +95,7 @@ Sdk = Callable[..., Any]
 @pytest.fixture
 def hosted(site: BuildSite) -> Site:
     """A site with the preset of this seed that serves registered applications."""
-    return site(preset="genauth", endpoints="logout,oauth", clients=CLIENTS)
+    return site(preset="genauth", clients=CLIENTS)
 
 
 @pytest.fixture
@@ -143,6 +143,39 @@ def test_GA_7_only_a_configured_client_is_served(hosted: Site, sdk: Sdk, call: s
     with pytest.raises(ConfigurationError, match=client[0]):
         sdk(call, token, client=client)
     assert hosted.me(token=token) == "ann"
+
+
+@pytest.mark.parametrize("endpoints", [None, "logout"])
+def test_GA_7_the_preset_serves_both_calls(site: BuildSite, endpoints: str | None) -> None:
+    """To authenticated clients alone, whatever other groups the operator chose."""
+    http = site(preset="genauth", clients=CLIENTS, endpoints=endpoints)
+    token = http.issuer.mint("ann")
+
+    anonymous = http.post("/auth/revoke", form={"token": token})
+    told = http.post("/auth/introspect", form={"token": token}, headers=basic(*SHOP))
+    revoked = http.post("/auth/revoke", form={"token": token}, headers=basic(*SHOP))
+
+    assert (anonymous.status, anonymous.json["error"]) == (401, "invalid_client")
+    assert told.json["active"] is True
+    assert revoked.status == 200
+    assert http.me(token=token) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({}, "E113 LOGOUT_CLIENTS"),
+        ({"clients": {"page": {}}}, "E113 LOGOUT_CLIENTS"),
+        ({"clients": CLIENTS, "jwt_key": None, "jwt_algorithms": None}, "E105 LOGOUT_JWT_KEY: LOGOUT_PRESET=genauth"),
+    ],
+    ids=["no client", "no secret", "no key"],
+)
+def test_GA_7_the_preset_needs_clients_and_a_key(site: BuildSite, given: dict[str, Any], named: str) -> None:
+    """Each is told once, before anything is served."""
+    with pytest.raises(ConfigurationError, match=named) as refused:
+        site(preset="genauth", **given)
+
+    assert len(refused.value.mistakes) == 1
 
 
 def test_GA_8_over_the_network_revoke_token_returns_true(hosted: Site, sdk: Sdk) -> None:

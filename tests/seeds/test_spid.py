@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
+from collections.abc import Sequence
 from urllib.parse import quote, urlencode
 
 import pytest
 
-from tests.client import ALL, OWN_LINK, OWN_PAGE, BuildSite, Site
+from logout_middleware import LogoutEvent
+from tests.client import ALL, OWN_LINK, OWN_PAGE, Answer, BuildSite, Device, Site
 
 BYE = "https://shop.example/bye"
 BYE_WITH_QUERY = "https://shop.example/bye?a=1&b=%C3%A6"
@@ -28,6 +31,113 @@ def http(site: BuildSite) -> Site:
 def address(**query: str) -> str:
     """The logout address with these parameters, URL-encoded as the seed demands."""
     return "/logout?" + urlencode(query)
+
+
+SDK, REDIRECT, API = "by script", "by redirect", "by API"
+
+
+def log_out(http: Site, device: Device, way: str) -> Answer:
+    """Each of the three ways: a page's script, a visit of the address, a call with the token."""
+    if way == SDK:
+        return http.post("/logout", cookie=device.cookie, json={}, headers=OWN_PAGE)
+    if way == REDIRECT:
+        return http.get(address(client_id="shop"), cookie=device.cookie, headers=FROM_ANOTHER_SITE)
+    return http.post("/logout", token=device.access)
+
+
+def test_SP_1_there_are_three_ways_and_each_ends_its_own(http: Site) -> None:
+    """By script and by redirect the session of the cookie, by API the token; each alone."""
+    devices = {way: http.login("ann") for way in (SDK, REDIRECT, API)}
+
+    statuses = {way: log_out(http, device, way).status for way, device in devices.items()}
+
+    assert statuses == {SDK: 200, REDIRECT: 303, API: 200}
+    assert {way: http.alive(device) for way, device in devices.items()} == {
+        SDK: ALL - {"cookie"}, REDIRECT: ALL - {"cookie"}, API: ALL - {"access"},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("ways", list(itertools.permutations([SDK, REDIRECT, API])), ids=", ".join)
+def test_SP_1_an_application_may_combine_them(http: Site, ways: Sequence[str]) -> None:
+    """In any order; what one of them ended is no mistake for the next."""
+    ann, other = http.login("ann"), http.login("ann")
+
+    answers = [log_out(http, ann, way).status for way in ways]
+
+    assert answers == [303 if way == REDIRECT else 200 for way in ways]
+    assert http.alive(ann) == {"refresh"}
+    assert http.alive(other) == ALL
+
+
+@pytest.mark.parametrize("way", [SDK, REDIRECT])
+def test_SP_4_the_application_is_told_what_to_clean_before_the_answer_leaves(site: BuildSite, way: str) -> None:
+    """Its hook is called with the session, the user and the reason: what it keeps of that session it can take away."""
+    http = site(preset="spid", clients=json.dumps(CLIENTS), revoke_bound="true")
+    ann, bob = http.login("ann"), http.login("bob")
+    kept = {ann.sid: "a basket", bob.sid: "another"}
+
+    @http.logout.on_event
+    def clean(event: LogoutEvent) -> None:
+        if event.kind == "session_ended":
+            kept.pop(event.session, None)
+
+    log_out(http, ann, way)
+
+    assert kept == {bob.sid: "another"}
+    assert [(event.session, event.user, event.reason) for event in http.told("session_ended")] == [
+        (ann.sid, "ann", "logout")
+    ]
+
+
+@pytest.mark.parametrize("way", [SDK, REDIRECT, API])
+def test_SP_4_every_way_tells_one_event_of_who_and_how_far(http: Site, way: str) -> None:
+    """Where the preset ends a credential and not the login, the event `logout` says so."""
+    ann = http.login("ann")
+
+    log_out(http, ann, way)
+
+    (event,) = http.told("logout")
+    assert (event.user, event.session, event.scope, event.outcome) == ("ann", ann.sid, "local", "done")
+    assert event.keys
+
+
+@pytest.mark.parametrize("accept", ["*/*", "application/json", "application/json, text/plain, */*"])
+def test_SP_5_a_logout_by_script_needs_no_redirect(http: Site, accept: str) -> None:
+    """The answer is complete where it is: no Location, the cookie deleted, the session dead."""
+    ann = http.login("ann")
+
+    answer = http.post("/logout", cookie=ann.cookie, json={}, headers=OWN_PAGE | {"Accept": accept})
+
+    assert (answer.status, answer.header("location"), answer.json["success"]) == (200, None, True)
+    assert answer.deleted >= {"session"}
+    assert http.me(cookie=ann.cookie) is None
+
+
+def test_SP_17_what_logged_in_by_redirect_logs_out_by_redirect_or_smoother_by_script(http: Site) -> None:
+    """Both end the same session; the one sends the browser on its way, the other leaves it where it is."""
+    by_redirect, by_script = http.login("ann"), http.login("ann")
+
+    redirected = http.get(address(client_id="shop", redirect_uri=BYE), cookie=by_redirect.cookie, headers=OWN_LINK)
+    scripted = log_out(http, by_script, SDK)
+
+    assert (redirected.status, redirected.header("location")) == (303, BYE)
+    assert (scripted.status, scripted.header("location")) == (200, None)
+    assert "session" in redirected.deleted & scripted.deleted
+    assert http.alive(by_redirect) == http.alive(by_script) == ALL - {"cookie"}
+
+
+@pytest.mark.parametrize("first", [SDK, REDIRECT])
+def test_SP_17_with_the_sdk_present_a_second_way_is_optional(http: Site, first: str) -> None:
+    """Who used the one may use the other: nothing is left to end, which is a success, and the redirect goes on."""
+    ann = http.login("ann")
+    log_out(http, ann, first)
+    remembered = http.count()
+
+    scripted = log_out(http, ann, SDK)
+    redirected = http.get(address(client_id="shop", redirect_uri=BYE), cookie=ann.cookie, headers=FROM_ANOTHER_SITE)
+
+    assert (scripted.status, redirected.status, redirected.header("location")) == (200, 303, BYE)
+    assert http.count() == remembered
 
 
 @pytest.mark.parametrize("sid", [True, False])

@@ -6,11 +6,16 @@ import json
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from logout_middleware import LogoutEvent
-from tests.client import ALL, OWN_PAGE, Answer, BuildSite, Device, Site
+from logout_middleware import ConfigurationError, LogoutEvent
+from logout_middleware.asgi import LogoutEndpoints as AsgiEndpoints
+from logout_middleware.wsgi import LogoutEndpoints as WsgiEndpoints
+from tests.client import ALL, OWN_PAGE, Answer, AsgiClient, BuildSite, Device, Sender, Site, WsgiClient
+from tests.protocols.clients import away_with_a_journal
 
 from .connections import open_connections
 
@@ -101,6 +106,55 @@ def test_UM_5_a_valid_jwt_is_required(http: Site) -> None:
     assert with_token.status == 200
 
 
+PRESENTED: dict[str, Callable[[Device], dict[str, object]]] = {
+    "its cookie": lambda ann: {"cookie": ann.cookie, "headers": OWN_PAGE},
+    "its refresh token": lambda ann: {"json": {"refreshToken": ann.refresh}},
+    "a password": lambda ann: {"headers": {"Authorization": "Basic YW5uOnB3"}},
+    "a word": lambda ann: {"headers": {"Authorization": "Bearer"}},
+}
+
+
+@pytest.mark.parametrize("presented", PRESENTED)
+def test_UM_5_the_jwt_is_in_the_authorization_header_and_nowhere_else(http: Site, presented: str) -> None:
+    """Whatever else a request carries, without it nobody is logged out."""
+    ann = http.login("ann")
+
+    answer = http.post("/logout", **PRESENTED[presented](ann))
+
+    assert answer.status == 401
+    assert (answer.header("www-authenticate") or "").startswith("Bearer ")
+    assert answer.all("set-cookie") == []
+    assert http.alive(ann) == ALL
+
+
+def test_UM_5_beside_the_jwt_a_cookie_counts_too_and_a_variable_ends_the_demand(site: BuildSite) -> None:
+    """`LOGOUT_REQUIRE_CREDENTIAL=false` takes a cookie alone, and nothing at all."""
+    strict, lenient = site(preset="user-management"), site(preset="user-management", require_credential="false")
+    ann, bob = strict.login("ann"), strict.login("bob")
+
+    both = strict.post("/logout", token=ann.access, cookie=ann.cookie, headers=OWN_PAGE)
+    cookie, nothing = lenient.post("/logout", cookie=bob.cookie, headers=OWN_PAGE), lenient.post("/logout")
+
+    assert (both.status, both.deleted) == (200, {"session", "sessionid"})
+    assert (cookie.status, nothing.status) == (200, 200)
+    assert [strict.alive(each) for each in (ann, bob)] == [set(), set()]
+
+
+@pytest.mark.parametrize(
+    ("missing", "named"),
+    [
+        ({"jwt_key": None, "jwt_algorithms": None}, "E105 LOGOUT_JWT_KEY: LOGOUT_PRESET=user-management"),
+        ({"token_requests": None}, "E105 LOGOUT_TOKEN_REQUESTS: LOGOUT_PRESET=user-management"),
+    ],
+)
+def test_UM_5_the_preset_does_not_start_where_it_could_not_keep_its_word(
+    site: BuildSite, missing: dict[str, None], named: str
+) -> None:
+    """Without a key no JWT is valid; without TOKEN_REQUESTS a refresh token in a body would go on working."""
+    with pytest.raises(ConfigurationError, match=named):
+        site(preset="user-management", **missing)
+
+
 def test_UM_6_the_answer_has_a_message(http: Site) -> None:
     """`message` is a text for people."""
     answer = http.post("/logout", token=http.login("ann").access)
@@ -110,6 +164,14 @@ def test_UM_6_the_answer_has_a_message(http: Site) -> None:
     assert set(answer.json) == {"message", "timestamp"}
 
 
+@pytest.mark.parametrize("headers", [{}, {"Prefer": "return=minimal"}, {"Accept": "*/*"}, {"Accept": "text/plain"}])
+def test_UM_6_the_answer_has_these_members_whatever_the_client_prefers(http: Site, headers: dict[str, str]) -> None:
+    """The seed knows one answer."""
+    answer = http.post("/logout", token=http.login("ann").access, headers=headers)
+
+    assert (answer.status, set(answer.json)) == (200, {"message", "timestamp"})
+
+
 def test_UM_7_the_answer_has_the_time_of_the_logout(http: Site) -> None:
     """ISO 8601 in UTC, the time of the server."""
     answer = http.post("/logout", token=http.login("ann").access)
@@ -117,6 +179,23 @@ def test_UM_7_the_answer_has_the_time_of_the_logout(http: Site) -> None:
     moment = datetime.fromisoformat(answer.json["timestamp"])
     assert moment.tzinfo == UTC
     assert abs(moment.timestamp() - http.clock()) <= 1
+
+
+def test_UM_11_a_server_logout_handler_is_provided(shell: str, http: Site) -> None:
+    """A Python application mounts it where it likes, sharing what the middleware knows."""
+    if shell == "asgi":
+        handler: Any = AsgiClient(AsgiEndpoints(http.logout))
+    else:
+        handler = WsgiClient(WsgiEndpoints(http.logout))
+    mounted, ann = Sender(handler), http.login("ann")
+
+    without, answer = mounted.post("/logout"), mounted.post("/logout", token=ann.access)
+    elsewhere = mounted.get("/no-such-path")
+    mounted.close()
+
+    assert (without.status, elsewhere.status) == (401, 404)
+    assert (answer.status, set(answer.json)) == (200, {"message", "timestamp"})
+    assert http.alive(ann) == set()
 
 
 @pytest.mark.parametrize(("settings", "path"), [({}, "/auth/logout/all"), ({"preset": "user-management"}, "/logout")])
@@ -332,13 +411,50 @@ def test_UM_25_every_logout_is_one_structured_audit_record(http: Site, caplog: p
     assert ann.access not in caplog.text
 
 
-def test_UM_27_the_user_is_sent_to_a_fitting_page(site: BuildSite) -> None:
+@pytest.mark.parametrize("headers", [{}, {"Accept": "text/html"}])
+@pytest.mark.parametrize("preset", [None, "user-management"])
+def test_UM_26_a_logout_that_fails_is_told_and_can_be_tried_again(
+    site: BuildSite, preset: str | None, headers: dict[str, str]
+) -> None:
+    """No traceback, no success: 503, when to come back, all as it was, and the next try works."""
+    http = site(preset=preset)
+    ann = http.login("ann")
+    http.store.broken = True
+
+    failed = http.post("/auth/logout", token=ann.access, headers=headers)
+    http.store.broken = False
+    alive_after_failure = http.alive(ann)
+    again = http.post("/auth/logout", token=ann.access)
+
+    assert (failed.status, failed.header("retry-after"), failed.all("set-cookie")) == (503, "1", [])
+    assert (failed.header("content-type") or "").startswith("text/html" if headers else "application/json")
+    assert "Traceback" not in failed.text
+    assert [event.outcome for event in http.told("store_failed")] == ["failed"]
+    assert (alive_after_failure, again.status, http.alive(ann)) == (ALL, 200, set())
+
+
+def test_UM_26_with_a_journal_the_failure_is_not_the_users(site: BuildSite, tmp_path: Path) -> None:
+    """Kept on this host, in force here at once, and said so: 202, in the answer of the seed."""
+    http = site(preset="user-management")
+    ann = http.login("ann")
+
+    with away_with_a_journal(http, tmp_path):
+        answer = http.post("/logout", token=ann.access)
+        again = http.get("/me", token=ann.access).status
+
+    assert (answer.status, set(answer.json)) == (202, {"message", "timestamp"})
+    assert again == 401
+
+
+@pytest.mark.parametrize("preset", [None, "user-management"])
+def test_UM_27_the_user_is_sent_to_a_fitting_page(site: BuildSite, preset: str | None) -> None:
     """A form is redirected to the configured page, or to an allowed one that it names."""
-    http = site(preset="user-management", redirect_url="/goodbye", redirect_allow="/farewell")
+    http = site(preset=preset, redirect_url="/goodbye", redirect_allow="/farewell")
 
     def answer(**form: str) -> Answer:
-        cookie = http.login("ann").cookie
-        return http.post("/logout", cookie=cookie, form=form, headers=OWN_PAGE | {"Accept": "text/html"})
+        ann = http.login("ann")
+        presented = {"token": ann.access} if preset else {"cookie": ann.cookie}
+        return http.post("/auth/logout", **presented, form=form, headers=OWN_PAGE | {"Accept": "text/html"})
 
     assert (answer().status, answer().header("location")) == (303, "/goodbye")
     assert answer(redirect_uri="/farewell").header("location") == "/farewell"

@@ -17,6 +17,7 @@ from .service import ANY_METHOD, Handler, Methods, Service, failure
 from .sessions import end_other_sessions, end_session, list_sessions, who_am_i
 
 _EXPOSED = "WWW-Authenticate, Retry-After, RateLimit, RateLimit-Policy"
+_SENT = ("authorization", "content-type", "prefer", "dpop", "x-logout-passive")
 _MAX_PREFLIGHT_AGE = "600"
 
 
@@ -26,6 +27,7 @@ class Endpoint:
 
     methods: Mapping[str, Handler]
     trusted_origins: tuple[str, ...]
+    client_headers: tuple[str, ...] = ()
 
     async def __call__(self, request: Request) -> Response:
         """Answer, with the CORS fields a trusted origin needs; HEAD answers without a body."""
@@ -52,7 +54,7 @@ class Endpoint:
         if origin in self.trusted_origins and request.header("access-control-request-method"):
             headers += [
                 ("Access-Control-Allow-Methods", self._allowed()),
-                ("Access-Control-Allow-Headers", "authorization, content-type, prefer, dpop, x-logout-passive"),
+                ("Access-Control-Allow-Headers", ", ".join((*_SENT, *self.client_headers))),
                 ("Access-Control-Max-Age", _MAX_PREFLIGHT_AGE),
             ]
         return Response(204, tuple(headers))
@@ -82,7 +84,8 @@ def routes(service: Service, prefix: str) -> dict[str, Endpoint]:
     if table:
         members = metadata.configuration(settings, table.keys(), prefix)
         table[metadata.PATH] = {"GET": partial(metadata.tell, members)}
-    return {path: Endpoint(methods, settings.trusted_origins) for path, methods in table.items()}
+    more = settings.preset_rules.client_headers
+    return {path: Endpoint(methods, settings.trusted_origins, more) for path, methods in table.items()}
 
 
 def prefixes_below(service: Service, prefix: str) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -75,6 +75,12 @@ async def read_order(service: Service, request: Request, *, everywhere: bool) ->
             raise
         body = {}
         await service.audit(request, kind="body_ignored", detail="a body that cannot be read")
+    query: Mapping[str, str] = {}
+    if rules.body_only:
+        # No other member has a meaning there, so none can be wrong either.
+        body = {name: body[name] for name in _TOKEN_FIELDS if name in body}
+    else:
+        query = request.query()
     tokens: dict[str, str] = {}
     for name in _TOKEN_FIELDS:
         value = body.get(name)
@@ -82,7 +88,6 @@ async def read_order(service: Service, request: Request, *, everywhere: bool) ->
             tokens[name] = value
         elif value not in (None, ""):
             await service.audit(request, kind="token_ignored", detail=f"{name} is not a text")
-    query = request.query()
     scope = _member(body, "scope") or service.settings.scope
     if scope not in SCOPES:
         raise Refused(400, "invalid_request", f"scope must be one of {', '.join(SCOPES)}")
@@ -122,7 +127,7 @@ async def _log_out(service: Service, request: Request, order: Order, *, wants_ht
     target, refused = await service.target(order.redirect_uri, order.client_id, request)
     if refused and rules.strict_redirect:
         raise Refused(400, "invalid_redirect_uri", "redirect_uri is not registered for this client")
-    if settings.require_credential and not arrived.presented:
+    if settings.require_credential and not _is_credential_presented(service, arrived):
         allowance = await service.limiter.count(*_counted_as(arrived, request, in_quota=True))
         challenge = ("WWW-Authenticate", 'Bearer realm="api"')  # no error code: RFC 6750 3.1
         challenged = (challenge, *(allowance.headers() if allowance else ()))
@@ -138,14 +143,14 @@ async def _log_out(service: Service, request: Request, order: Order, *, wants_ht
         text = f"scope={order.scope} needs a verified login; only the presented credential was logged out"
         return failure(403, "scope_unavailable", text, limits)
     if arrived.doubt is not None and not limited:
-        return partly_done(limits)
+        return partly_done(service, limits)
     headers = [*limits, *await service.deletions(to_delete(service, request, arrived), request)]
     if limited:
         return failure(429, "rate_limited", "Too many logouts; try again later", tuple(headers))
     pending = plan.outcome is Outcome.PENDING
     if order.scope != "others":
         await revoke_at_provider(service, arrived)
-    if _prefers_nothing(request) and not pending:
+    if _prefers_nothing(request) and not pending and rules.members is None:
         return Response(204, (("Cache-Control", "no-store"), ("Preference-Applied", "return=minimal"), *headers))
     further = None
     if order.scope != "others":
@@ -190,6 +195,13 @@ def is_lawful(service: Service, request: Request, order: Order, arrived: Arrived
         return same
     # Without Fetch Metadata and Origin this is no browser's form; a form could not send JSON or Authorization.
     return order.is_json or any(each.source in ("bearer", "dpop") for each in arrived.presented)
+
+
+def _is_credential_presented(service: Service, arrived: Arrived) -> bool:
+    """Is what LOGOUT_REQUIRE_CREDENTIAL demands there, alive or dead?"""
+    if not service.settings.preset_rules.jwt_only:
+        return bool(arrived.presented)
+    return any(each.source in ("bearer", "dpop") for each in arrived.presented)
 
 
 def _is_no_login(service: Service, arrived: Arrived) -> bool:
@@ -278,10 +290,11 @@ def answer(service: Service, plan: Plan, target: str) -> dict[str, Any]:
     }
 
 
-def partly_done(limits: tuple[tuple[str, str], ...]) -> Response:
+def partly_done(service: Service, limits: tuple[tuple[str, str], ...]) -> Response:
     """A token that cannot be verified now was revoked by itself; whether it has a session to end is not known."""
     text = "Only what is known to be yours was logged out; the rest cannot be verified now. Try again"
-    return failure(503, "temporarily_unavailable", text, (*limits, ("Retry-After", "1")))
+    status = service.settings.preset_rules.failure_status
+    return failure(status, "temporarily_unavailable", text, (*limits, ("Retry-After", "1")))
 
 
 def unrecorded(service: Service) -> Response:

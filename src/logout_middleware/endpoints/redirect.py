@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from ..errors import Refused, StoreError
 from ..flows.identify import Presented
-from ..rules.credentials import Credential
+from ..rules.credentials import Credential, read_authorization
 from ..rules.http import Request, Response
 from ..rules.identity import Identity
 from ..rules.origins import is_navigation_by_user, is_prefetch
 from . import pages
-from .logout import page_for, partly_done, prefers_html, refuse_unreadable, revoke_within_limits, unrecorded
+from .logout import log_out, page_for, partly_done, prefers_html, refuse_unreadable, revoke_within_limits, unrecorded
 from .provider import onward, revoke_at_provider
 from .service import Arrived, Service, failure, see_other, short_state, with_state
 
@@ -22,6 +22,8 @@ _PRIVATE = ("oauth_token", "id_token_hint")
 
 async def redirect_logout(service: Service, request: Request) -> Response:
     """Answer a logout by GET."""
+    if service.settings.preset_rules.get_by_bearer and _is_by_script(service, request):
+        return await log_out(service, request)
     try:
         response = await _redirect_logout(service, request)
     except Refused as refused:
@@ -31,6 +33,13 @@ async def redirect_logout(service: Service, request: Request) -> Response:
     if response.status >= 400 and prefers_html(request):
         return page_for(response)
     return response
+
+
+def _is_by_script(service: Service, request: Request) -> bool:
+    """Did a script send a bearer token? No picture, link or prefetch can, and no other site's page unasked."""
+    if request.method != "GET" or service.settings.on_get == "deny":
+        return False
+    return isinstance(read_authorization(request.header_lines("authorization")), Credential)
 
 
 async def _redirect_logout(service: Service, request: Request) -> Response:
@@ -65,7 +74,7 @@ async def _redirect_logout(service: Service, request: Request) -> Response:
         )
     _, limits, limited = await revoke_within_limits(service, request, arrived, settings.scope)
     if arrived.doubt is not None and not limited:
-        return partly_done(limits)
+        return partly_done(service, limits)
     headers = [*limits, *await service.deletions(arrived.cookies, request)]
     if limited:
         return failure(429, "rate_limited", "Too many logouts; try again later", tuple(headers))
