@@ -56,7 +56,7 @@ def test_UF_12_userfront_logout_with_redirect(new_browser: Callable[..., Browser
     tab.page.evaluate("() => history.replaceState(null, '', '/page?redirect=/a/b/page')")
 
     tab.page.evaluate(f"() => void window.Userfront.logout({{redirect: {redirect}}})")
-    tab.until_heard("auth.sessionChange")
+    tab.until_heard("auth.logout")
     tab.is_at(path)
 
     assert cookies(browser) == {"theme"}
