@@ -12,6 +12,7 @@ let stop; // ends the following of this time that the page is shown
 let stream; // the AbortController of the event stream
 let timer; // of the next thing to do about an end
 let warned; // the end that was announced
+let touchedAt = 0; // when somebody last did something in this tab
 let isChecking, isLeader, staysOnSite;
 let wake = () => {};
 const id = Math.random();
@@ -29,13 +30,13 @@ export function watch(given) {
   kit = given;
   Object.assign(kit, { changed, lost, retry });
   kit.pending ??= noted();
-  const on = (types, listener) => types.forEach((type) => addEventListener(type, listener, true));
-  on(["pointerdown", "keydown", "scroll", "touchstart"], touched);
+  const on = (types, listener, options) => types.forEach((type) => addEventListener(type, listener, options));
+  on(["pointerdown", "keydown", "scroll", "touchstart"], touched, { capture: true, passive: true });
   on(["focus", "visibilitychange", "online"], looked);
   on(["pagehide"], hidden);
   on(["pageshow"], shown);
-  on(["keydown"], ({ key, ctrlKey, metaKey }) => {
-    staysOnSite = key === "F5" || (key.toLowerCase() === "r" && (ctrlKey || metaKey));
+  on(["keydown"], ({ key = "", ctrlKey, metaKey }) => {
+    staysOnSite = key === "F5" || (/^r$/i.test(key) && (ctrlKey || metaKey));
   });
   globalThis.navigation?.addEventListener("navigate", ({ destination }) => {
     staysOnSite = !destination.sameDocument && new URL(destination.url).origin === location.origin;
@@ -85,11 +86,12 @@ function lastActivity(isNow) {
 
 function touched() {
   const { idle } = settings();
-  if (!idle || !kit.known.authenticated) return;
+  if (!idle || !kit.known.authenticated || Date.now() - touchedAt < 1000) return;
+  touchedAt = Date.now();
   const since = Date.now() - lastActivity();
   // A key wakes a computer that slept: too late.
   if (since >= idle * 1000) check();
-  else if (since >= 1000) lastActivity(true);
+  else lastActivity(true);
 }
 
 /** The end that comes first, by our clock. `isLocal`: the server does not know of it. */

@@ -1,12 +1,10 @@
 /**
- * The browser's side of logging out; logout.d.ts tells what each option and each result means.
- *
- * Here it logs out, cleans up, and tells the page and the other tabs. What follows the login while a page is open is in
- * logout-watch.js, which is loaded after the page.
+ * Logs out in the browser, cleans up, and tells the page and its other tabs. Options and results: logout.d.ts.
+ * What follows the login while a page is open is in logout-watch.js, which is loaded after the page.
  */
 const page = globalThis.document;
 
-// A page may load this file by its plain and by its immutable name; the first one is the kit.
+// A page may load this file by its plain and its immutable name: the first is the kit.
 const kit = (globalThis[Symbol.for("logout-middleware")] ??= {
   options: {
     base: /^(http.*)\/logout(\.\w+)?\.js/.exec(import.meta.url)?.[1] ?? "/auth",
@@ -69,11 +67,11 @@ function fire(name, detail) {
 
 // ---- The server
 
-/** A token: from the function, or under the storage key, that the page named. */
+/** A token, from the function or the storage key that the page named. */
 async function read(source) {
   try {
-    if (typeof source === "string") return localStorage.getItem(source) ?? sessionStorage.getItem(source);
-    return await Promise.race([source?.(), new Promise((resolve) => setTimeout(resolve, kit.options.timeout))]);
+    if (typeof source !== "function") return source && (localStorage.getItem(source) ?? sessionStorage.getItem(source));
+    return await Promise.race([source(), new Promise((resolve) => setTimeout(resolve, kit.options.timeout))]);
   } catch {
     return undefined;
   }
@@ -90,7 +88,7 @@ async function request(path, { token, headers, ...init } = {}) {
   });
 }
 
-/** The members of the answer, and its status: 0 if there is none. */
+/** The answer's members and status; 0 if there is none. */
 async function call(path, init) {
   try {
     const answer = await request(path, init);
@@ -100,7 +98,7 @@ async function call(path, init) {
   }
 }
 
-/** Ask who is logged in, and act on it; undefined if that cannot be known now. */
+/** Ask who is logged in, and act on it; undefined where that cannot be known. */
 async function refresh() {
   const turn = ++kit.turn;
   const answer = await call("session");
@@ -174,7 +172,7 @@ function clean() {
       else [...options[name], accessToken, refreshToken].forEach((key) => window[name].removeItem(key));
     });
   }
-  // Where a cookie was set cannot be seen, so it is deleted everywhere from here upwards.
+  // Where a cookie was set cannot be seen: it is deleted everywhere from here upwards.
   const paths = location.pathname.split("/").map((_, index, all) => all.slice(0, index + 1).join("/"));
   const hosts = location.hostname.split(".").map((_, index, all) => `; Domain=${all.slice(index).join(".")}`);
   for (const name of cookies)
@@ -184,14 +182,13 @@ function clean() {
           page.cookie = `${name}=; Max-Age=0; Path=${path}${host}${kind}`;
 }
 
-/** The server was not reached. Whose login it was is noted, so that trying again never ends a newer one. */
+/** Note whose login the server was not told of, so that trying again never ends a newer one. */
 function postpone(order, isLeaving) {
   console.warn("The server could not be told of the logout; this will be tried again.");
   kit.pending = order;
-  const { sub, sid, scope } = order;
-  const note = JSON.stringify({ sub, sid, scope, at: Date.now() });
-  // Where that is not known, only the page after this one may try, once.
-  if (sid || isLeaving) attempt(() => sessionStorage.setItem("logout.pending", note));
+  const note = JSON.stringify({ ...order, at: Date.now() }, ["sub", "sid", "scope", "at"]);
+  // Where that is unknown only the next page may try, once.
+  if (order.sid || isLeaving) attempt(() => sessionStorage.setItem("logout.pending", note));
   kit.changed?.();
 }
 
@@ -242,7 +239,7 @@ export function ask(question, yes = "Log out", no = "Cancel", root = page.body) 
   });
 }
 
-// ---- The other tabs, and the start
+// ---- Other tabs
 
 function tell(message) {
   attempt(() => kit.channel.postMessage(message));
@@ -256,16 +253,15 @@ function heard({ data }) {
 }
 
 function open() {
-  kit.channel = attempt(() => new BroadcastChannel(kit.options.channel));
+  kit.channel = attempt(() => new BroadcastChannel(kit.options.channel)) ?? null;
   kit.channel?.addEventListener("message", heard);
 }
 
-async function start() {
-  if (kit.isStarted) return;
-  kit.isStarted = true;
+function start() {
+  if (kit.channel !== undefined) return;
   open();
-  const { watch } = await import("./logout-watch.js");
-  watch(kit);
+  // Without it a logout works all the same.
+  import("./logout-watch.js").then(({ watch }) => watch(kit)).catch(() => {});
 }
 
 if (page) {

@@ -49,16 +49,14 @@ def test_UF_1_userfront_logout_needs_no_argument(new_browser: Callable[..., Brow
 
 
 @pytest.mark.parametrize(("redirect", "path"), [("false", "/page"), ("'/bye'", "/bye"), ("true", "/a/b/page")])
-def test_UF_12_userfront_logout_with_redirect(
-    new_browser: Callable[..., Browser], redirect: str, path: str
-) -> None:
+def test_UF_12_userfront_logout_with_redirect(new_browser: Callable[..., Browser], redirect: str, path: str) -> None:
     """False stays, a text leads there, true leads where the page's own address says."""
     browser = new_browser()
     tab = with_userfront(browser)
     tab.page.evaluate("() => history.replaceState(null, '', '/page?redirect=/a/b/page')")
 
     tab.page.evaluate(f"() => void window.Userfront.logout({{redirect: {redirect}}})")
-    tab.until_heard("auth.sessionChange")
+    tab.until_heard("auth.logout")
     tab.is_at(path)
 
     assert cookies(browser) == {"theme"}

