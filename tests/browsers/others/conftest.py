@@ -50,12 +50,18 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 @pytest.fixture
-def site(server: Site) -> Iterator[Site]:
+def site(server: Site) -> Site:
     """The server, running, with nothing remembered of other tests' requests."""
     server.server.start()
     server.forget()
-    yield server
-    server.forget()
+    return server
+
+
+@pytest.fixture(scope="package")
+def login_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Another server, which has the login page where the application's own is away."""
+    with serve(tmp_path_factory.mktemp("login-server")) as site:
+        yield site
 
 
 NewProfile = Callable[..., Profile]

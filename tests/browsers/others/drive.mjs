@@ -13,6 +13,7 @@ const [packages, kind, given] = process.argv.slice(2);
 const options = JSON.parse(given);
 const require = createRequire(packages);
 const ANSWER_MS = 30_000;
+const PROFILE_MS = 10_000; // Shorter, because the caller can try again.
 const LOOK_AGAIN_MS = 20;
 
 const source = (script, argument) => `(${script})(${JSON.stringify(argument ?? null)})`;
@@ -36,7 +37,10 @@ class Firefox {
   async newTab(profile) {
     const page = await profile.newPage();
     const tab = { page, errors: [] };
-    page.on("pageerror", (error) => tab.errors.push(String(error?.message ?? error)));
+    // Not "pageerror": Firefox's warnings come as that, too.
+    page.mainFrame().browsingContext.on("log", ({ entry }) => {
+      if (entry.type === "javascript" && entry.level === "error") tab.errors.push(entry.text);
+    });
     return tab;
   }
 
@@ -110,8 +114,8 @@ class WebKit {
   }
 
   async newTab(profile) {
-    // A MiniBrowser starts with one tab.
-    if (!profile.fresh) await profile.driver.switchTo().newWindow("tab");
+    // A MiniBrowser starts with one tab. It keeps others in the background, where no click arrives: so, a window.
+    if (!profile.fresh) await profile.driver.switchTo().newWindow("window");
     profile.fresh = false;
     profile.shown = await profile.driver.getWindowHandle();
     return { profile, handle: profile.shown, errors: [] };
@@ -231,11 +235,11 @@ const commands = {
   closeProfile: (browser, { profile }) => browser.closeProfile(forget(profile)),
 };
 
-/** The value, or an error that says which command hung. */
-async function inTime(promise, what) {
+/** The value, or an error if the command hangs. */
+async function inTime(promise, milliseconds) {
   let timer;
   const late = new Promise((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`${what} took longer than ${ANSWER_MS} ms`)), ANSWER_MS);
+    timer = setTimeout(() => reject(new Error(`took longer than ${milliseconds} ms`)), milliseconds);
   });
   try {
     return await Promise.race([promise, late]);
@@ -252,7 +256,7 @@ say({ id: 0, value: "ready" });
 for await (const line of lines) {
   const command = JSON.parse(line);
   try {
-    const value = await inTime(commands[command.do](browser, command), command.do);
+    const value = await inTime(commands[command.do](browser, command), command.do === "profile" ? PROFILE_MS : ANSWER_MS);
     say({ id: command.id, value: value ?? null });
   } catch (error) {
     say({ id: command.id, error: `${command.do}: ${error.message ?? error}` });

@@ -1,7 +1,8 @@
 """What the server of these tests runs: a small application behind the middleware, under a strict CSP.
 
 Its login is a JWT in a cookie that scripts cannot read. `enter` logs in, and says for how long. A logout waits while
-the file `hold` is in the folder FOLDER, and the first line of each request is in the file `requests` there.
+the file `hold` is in the folder FOLDER, the modules of the kit are not there while `block` is, and the method and path
+of each request are in the file `requests` there.
 """
 
 from __future__ import annotations
@@ -26,8 +27,6 @@ from logout_middleware.asgi import LogoutMiddleware
 KEY = "the key of the tokens in the tests of three browsers"
 COOKIE = "session"
 CSP = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; form-action 'self'"
-STORED = {"accessToken": "access_token", "localStorage": ["profile"], "sessionStorage": ["draft"], "cookies": ["theme"]}
-"""What the kit is told about the application's storage on each page."""
 _HERE = Path(__file__).parent
 _HEAD = '<!doctype html><html lang="en" {attributes}><title>{title}</title><script src="/watch.js"></script>'
 
@@ -88,7 +87,7 @@ def own_file(request: Request) -> Response:
 
 
 def noting(app: Any) -> Any:
-    """Around everything: writes the requests down, and holds a logout while it is told to."""
+    """Around everything: writes the requests down, and holds a logout or hides the kit while it is told to."""
     folder = Path(os.environ["FOLDER"])
 
     async def noted(scope: Any, receive: Any, send: Any) -> None:
@@ -96,7 +95,10 @@ def noting(app: Any) -> Any:
             requests.write(f"{scope['method']} {scope['path']}\n")
         while scope["method"] == "POST" and scope["path"] == "/auth/logout" and (folder / "hold").exists():
             await asyncio.sleep(0.01)
-        await app(scope, receive, send)
+        is_blocked = (
+            scope["path"].startswith("/auth/logout") and scope["path"].endswith(".js") and (folder / "block").exists()
+        )
+        await (Response(status_code=404) if is_blocked else app)(scope, receive, send)
 
     return noted
 
@@ -105,18 +107,8 @@ def app() -> Any:
     """The application, as a factory."""
     routes = [Route(f"/{page.__name__}", page) for page in (home, login, elsewhere, broken, enter)]
     routes += [Route(f"/{name}", own_file) for name in ("watch.js", "page.js", "broken.js", "page.css")]
-    routes += _until_the_middleware_serves_the_kit()
     guarded = LogoutMiddleware(
         Starlette(routes=routes), store=f"sqlite:///{os.environ['FOLDER']}/logout.db", cookies=f"{COOKIE}:jwt",
         jwt_key=KEY, jwt_algorithms="HS256", rate_limit="off",
     )  # fmt: skip
     return noting(guarded)
-
-
-def _until_the_middleware_serves_the_kit() -> list[Route]:
-    import logout_middleware.browser as kit
-
-    def module(request: Request) -> Response:
-        return FileResponse(Path(kit.__file__).parent / request.path_params["name"], media_type="text/javascript")
-
-    return [Route("/auth/events", lambda request: Response(status_code=204)), Route("/auth/{name:path}", module)]

@@ -35,9 +35,13 @@ class Site:
         """Where a logout leads to."""
         return f"{self.origin}/login"
 
-    def home(self, options: dict[str, Any]) -> str:
+    def home(self, **options: Any) -> str:
         """The path of the application's page with these options of the kit."""
         return "/home?" + urlencode({"options": json.dumps(options)})
+
+    def entry(self, user: str, *, to: str, lifetime: float = 3600) -> str:
+        """The address that logs this user in for so many seconds, and leads to the path `to`."""
+        return f"{self.origin}/enter?" + urlencode({"user": user, "lifetime": lifetime, "to": to})
 
     @property
     def requests(self) -> list[str]:
@@ -46,18 +50,24 @@ class Site:
         return path.read_text().splitlines() if path.exists() else []
 
     def forget(self) -> None:
-        """Forget what was asked until now, and let go of what is held."""
-        (self.folder / "hold").unlink(missing_ok=True)
+        """Forget what was asked until now."""
         (self.folder / "requests").unlink(missing_ok=True)
 
-    @contextlib.contextmanager
-    def holding_logouts(self) -> Iterator[None]:
+    def holding_logouts(self) -> contextlib.AbstractContextManager[None]:
         """Within this, a logout waits in front of the middleware."""
-        (self.folder / "hold").touch()
+        return self._while_there("hold")
+
+    def without_the_kit(self) -> contextlib.AbstractContextManager[None]:
+        """Within this, the modules of the kit are not there."""
+        return self._while_there("block")
+
+    @contextlib.contextmanager
+    def _while_there(self, name: str) -> Iterator[None]:
+        (self.folder / name).touch()
         try:
             yield
         finally:
-            (self.folder / "hold").unlink(missing_ok=True)
+            (self.folder / name).unlink()
 
     def wait_for(self, request: str, *, times: int = 1) -> None:
         """Return as soon as this request came so often."""
