@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
-from .browser import Profile
+from .browser import Browser, Profile
 from .conftest import NewProfile
 from .site import Site
+
+
+@pytest.fixture(scope="module")
+def profile(browser: Browser) -> Iterator[Profile]:
+    """One for all of these tests, of which each opens a tab; a new one for each would only take time."""
+    profile = browser.profile()
+    yield profile
+    profile.close()
 
 
 def test_a_page_is_opened_read_and_clicked(site: Site, profile: Profile) -> None:

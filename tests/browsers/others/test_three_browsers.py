@@ -161,12 +161,12 @@ def test_with_the_server_away_the_browser_is_logged_out(site: Site, login_server
     tab.go(f"{site.origin}/elsewhere")
     remains, cookies = left(tab), set(profile.cookies(tab))
     tab.go(site.origin + site.home(**STORAGE))
-    site.wait_for(POST)
+    tab.wait_until_at(site.login)
 
     assert complaints == []
     assert remains == ["language"]
     assert cookies == {"session"}
-    tab.wait("async () => !(await window.kit?.session({fresh: true}) ?? {authenticated: true}).authenticated")
+    assert site.requests.count(POST) == 1
     assert shown(site, tab) == "nobody"
 
 
