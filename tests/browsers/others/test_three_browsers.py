@@ -162,6 +162,7 @@ def test_with_the_server_away_the_browser_is_logged_out(site: Site, login_server
     remains, cookies = left(tab), set(profile.cookies(tab))
     tab.go(site.origin + site.home(**STORAGE))
     site.wait_for(POST)
+    tab.wait("async () => (await (await fetch('/auth/session')).json()).authenticated === false")
 
     assert complaints == []
     assert remains == ["language"]
