@@ -1,6 +1,7 @@
 #!/bin/sh
-# Makes the servers available that the tests of the stores need, `ip`, which cuts their network, Chromium, in which
-# tests log in and out, and the proxies that ask before they let a request pass. Idempotent, and quick when all are there.
+# Makes the servers available that the tests of the stores need, `ip`, which cuts their network, Chromium, Firefox and
+# WebKitGTK, in which tests log in and out, and the proxies that ask before they let a request pass. Idempotent, and
+# quick when all are there.
 # Where packages cannot be installed it says by name what is missing, and goes on: those tests say so, too.
 set -u
 export PATH="$PATH:/usr/sbin:/usr/local/sbin:$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -Vr | tr '\n' ':')"
@@ -8,7 +9,8 @@ export PATH="$PATH:/usr/sbin:/usr/local/sbin:$(ls -d /usr/lib/postgresql/*/bin 2
 missing() {
     for pair in redis-server=redis-server redis-sentinel=redis-sentinel postgres=postgresql initdb=postgresql \
         pg_basebackup=postgresql mariadbd=mariadb-server mariadb-install-db=mariadb-server ip=iproute2 \
-        chromium=chromium nginx=nginx-light caddy=caddy haproxy=haproxy; do
+        chromium=chromium firefox-esr=firefox-esr WebKitWebDriver=webkit2gtk-driver Xvfb=xvfb \
+        nginx=nginx-light caddy=caddy haproxy=haproxy; do
         command -v "${pair%=*}" >/dev/null || echo "${pair#*=}"
     done | sort -u | tr '\n' ' '
 }
