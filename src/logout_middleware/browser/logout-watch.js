@@ -143,15 +143,19 @@ function lost() {
   return true;
 }
 
+/** Ten tabs see the same end, at the same moment: one of them tells the server, and then the others. */
 function over({ at, reason }) {
-  // Ten tabs see the same end: one of them tells the server, and then the others.
-  if (recall("over") !== `${at}`) {
+  const { known } = kit;
+  const act = () => {
+    if (kit.known !== known) return undefined;
+    if (recall("over") === `${at}`) {
+      timer = setTimeout(() => kit.known === known && kit.ended({ reason, relayed: true }), settings().timeout);
+      return undefined;
+    }
     record("over", at);
-    kit.logout({ reason });
-  } else {
-    const { known } = kit;
-    timer = setTimeout(() => kit.known === known && kit.ended({ reason, relayed: true }), settings().timeout);
-  }
+    return kit.logout({ reason });
+  };
+  return navigator.locks?.request("logout.over", act) ?? act();
 }
 
 // ---- Following the server: one tab leads, holds a stream or polls, and tells the others
@@ -233,10 +237,14 @@ async function listen(signal) {
   return isLive;
 }
 
-function received(event) {
+async function received(event) {
   const [, type, data] = /^event: (.*)\ndata: (.*)/m.exec(event) ?? [];
   if (type === "auth.expiring") check();
-  if (type !== "auth.logout" || kit.running) return;
+  if (type !== "auth.logout") return;
+  // The stream is as old as the login that it was opened with, and the browser may have a newer one.
+  const { known } = kit;
+  const { authenticated } = await kit.call("session");
+  if (authenticated || kit.running || kit.known !== known) return;
   const { reason = "ended" } = kit.attempt(() => JSON.parse(data)) ?? {};
   // A refresh token may outlive what expired, so the server is told all the same.
   if (reason === "expired" || reason === "idle") over({ at: nextEnd().at ?? Date.now(), reason });
@@ -280,6 +288,8 @@ async function tryAgain(answer) {
   }
   kit.pending = null;
   kit.attempt(() => sessionStorage.removeItem("logout.pending"));
+  // A page that was opened meanwhile, by a cookie that was still alive, shows what is nobody's any more.
+  if (isSame && pending.at) kit.ended({ reason: "logout", remote: true }, () => location.reload() ?? false);
   return true;
 }
 

@@ -110,6 +110,7 @@ async function refresh() {
 
 function learn(answer) {
   const { authenticated, sid, sub } = kit.known;
+  if (answer.authenticated) kit.endedAt = 0;
   if (authenticated && !answer.authenticated) return kit.lost?.() ?? ended({ reason: "ended", remote: true });
   kit.known = answer;
   if (authenticated === false && answer.authenticated) fire("statusChange", answer);
@@ -150,6 +151,8 @@ async function post({ scope, token, refreshToken }, init) {
 
 /** This browser is logged out, whoever did it. True if the page is being left. */
 function ended(detail, redirect) {
+  // The server, another tab and the next question tell of the same logout.
+  if (!detail.local && Date.now() - kit.endedAt < kit.options.timeout) return false;
   detail.session = kit.known;
   kit.known = { authenticated: false };
   kit.turn++;
@@ -172,9 +175,9 @@ function clean() {
       else [...options[name], accessToken, refreshToken].forEach((key) => window[name].removeItem(key));
     });
   }
-  // Where a cookie was set cannot be seen: it is deleted everywhere from here upwards.
+  // Where a cookie was set cannot be seen: it is deleted everywhere from here upwards, but for "com" and parts of an IP.
   const paths = location.pathname.split("/").map((_, index, all) => all.slice(0, index + 1).join("/"));
-  const hosts = location.hostname.split(".").map((_, index, all) => `; Domain=${all.slice(index).join(".")}`);
+  const hosts = location.hostname.split(".").map((_, index, all) => `; Domain=${all.slice(index).join(".")}`).filter((each) => /\..*[a-z]/.test(each));
   for (const name of cookies)
     for (const path of [...paths, ...paths.map((each) => `${each}/`)])
       for (const host of ["", ...hosts])
@@ -247,8 +250,7 @@ function tell(message) {
 
 function heard({ data }) {
   if (data.type === "login" && !kit.known.authenticated) refresh();
-  // The server may have told of the same logout.
-  if (data.type !== "logout" || kit.running || Date.now() - kit.endedAt < kit.options.timeout) return;
+  if (data.type !== "logout" || kit.running) return;
   ended({ ...data.detail, local: false, relayed: true }, data.redirect);
 }
 

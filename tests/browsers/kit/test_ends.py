@@ -124,7 +124,7 @@ def test_the_end_of_the_servers_idle_time(new_browser: Callable[..., Browser]) -
     browser = new_browser()
     login = Login(browser)
     login.ends("idle_expires_at", 600)
-    tab = browser.tab().open(redirect=False)
+    tab = browser.tab().open(redirect=False, push=False, poll=3600)
 
     browser.pass_time(545)
     said = tab.until_heard("auth.expiring")

@@ -225,6 +225,8 @@ def test_a_login_that_nobody_could_name_is_tried_by_the_next_page_only(browser: 
     browser.context.route("**/bye", arrive)
     tab.begin("logout")
     tab.is_at("/bye")
+    if comes_back:
+        tab.until(lambda: browser.user() is None)
     tab.until(lambda: tab.note() is None)
     if not comes_back:
         back()

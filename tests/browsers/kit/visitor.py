@@ -12,7 +12,7 @@ from http.cookies import SimpleCookie
 from typing import Any
 from urllib.parse import quote
 
-from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Request, Route
+from playwright.sync_api import BrowserContext, ConsoleMessage, Error, Page, Request, Route
 
 from tests.services import HOST
 
@@ -181,10 +181,12 @@ class Tab:
         return self.detail(name)
 
     def until(self, is_so: Callable[[], Any]) -> None:
-        """Return when it is so; the browser goes on meanwhile."""
+        """Return when it is so; the browser goes on meanwhile, to another page, too."""
         for _ in range(1000):
-            if is_so():
-                return
+            # A page that is just being left answers nothing.
+            with contextlib.suppress(Error):
+                if is_so():
+                    return
             self.page.wait_for_timeout(10)  # lets what the browser says arrive
         raise AssertionError(f"it never was so; heard: {self.heard}")
 

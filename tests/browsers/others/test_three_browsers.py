@@ -162,7 +162,7 @@ def test_with_the_server_away_the_browser_is_logged_out(site: Site, login_server
     remains, cookies = left(tab), set(profile.cookies(tab))
     tab.go(site.origin + site.home(**STORAGE))
     site.wait_for(POST)
-    tab.wait("async () => (await (await fetch('/auth/session')).json()).authenticated === false")
+    tab.wait("() => document.querySelector('#who').textContent === 'nobody'")
 
     assert complaints == []
     assert remains == ["language"]
@@ -353,3 +353,4 @@ def test_the_end_of_the_token_is_a_logout(site: Site, profile: Profile) -> None:
         assert detail(tab)["reason"] == "expired"
         assert tab.complaints == []
     assert any(tab.told("auth.expiring") for tab in tabs)
+    assert site.requests.count(POST) <= 1
