@@ -17,9 +17,12 @@ import pytest
 
 from logout_middleware import asgi_events
 from logout_middleware.asgi import LogoutEndpoints
+from logout_middleware.asgi import LogoutMiddleware as AsgiMiddleware
+from logout_middleware.flows import live
 from logout_middleware.flows.live import MOST_OF_A_LOGIN
+from logout_middleware.wsgi import LogoutMiddleware as WsgiMiddleware
 
-from .client import BuildSite
+from .client import AsgiClient, BuildSite, Site, WsgiClient
 from .test_live import Exchange, Rig, token
 
 PATH = "/auth/events"
@@ -60,6 +63,18 @@ def events_of(body: bytes) -> list[tuple[str, Any]]:
         if "event" in fields:
             found.append((fields["event"], json.loads(fields["data"])))
     return found
+
+
+def opaque(site: Rig, session_id: str) -> Exchange:
+    """A request for the stream with an opaque session cookie."""
+    scope = {
+        "type": "http", "method": "GET", "path": PATH, "query_string": b"", "scheme": "https",
+        "headers": [(b"host", b"app.example.com"), (b"cookie", b"sessionid=" + session_id.encode())],
+        "client": ("192.0.2.1", 5000),
+    }  # fmt: skip
+    exchange = Exchange(site.app, scope)
+    exchange.inbox.put_nowait({"type": "http.request", "body": b"", "more_body": False})
+    return exchange
 
 
 async def opened(exchange: Exchange) -> Exchange:
@@ -156,9 +171,42 @@ def test_a_login_has_five_streams_and_a_sixth_is_told_to_poll(store: str) -> Non
                 each.inbox.put_nowait({"type": "http.disconnect"})
                 await each.task
             assert len(site.logout.live) == 0
-            assert site.logout.live.streams.fault([]) is None
+            assert site.logout.live.streams._count == 0
 
     run(play)
+
+
+def test_strangers_do_not_take_the_room_of_users(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Made-up session ids get a part of a worker's streams, and a user gets one all the same."""
+    monkeypatch.setattr(live, "MOST_OF_STRANGERS", 3)
+
+    async def play() -> None:
+        async with rig(store=store) as site:
+            strangers = [opaque(site, f"made-up-session-id-number-{n}") for n in range(4)]
+            for each in strangers[:3]:
+                await opened(each)
+            await strangers[3].task
+
+            user = await opened(site.get(token(), PATH))
+
+            assert strangers[3].sent[0]["status"] == 429
+            for each in (*strangers[:3], user):
+                each.inbox.put_nowait({"type": "http.disconnect"})
+                await each.task
+            await opened(opaque(site, "made-up-session-id-number-9"))
+
+    run(play)
+
+
+def test_a_page_of_another_site_gets_no_stream(site: BuildSite) -> None:
+    """It could only use up the five of its visitor, whose cookie the browser sends along."""
+    http = site(trusted_origins="https://www.example.org")
+    ann = http.login("ann")
+
+    foreign = http.get(PATH, cookie=ann.cookie, headers={"Sec-Fetch-Site": "cross-site"})
+    named = http.get(PATH, cookie=ann.cookie, headers={"Origin": "https://evil.example"})
+
+    assert [(each.status, each.body) for each in (foreign, named)] == [(204, b"")] * 2
 
 
 def test_a_token_that_expires_soon_is_announced_and_then_over(store: str) -> None:
@@ -265,19 +313,47 @@ def test_who_observes_ends_no_page(store: str) -> None:
     run(play)
 
 
+def test_who_observes_tells_no_page_that_it_is_out(site: BuildSite) -> None:
+    """The guard lets a revoked session pass there, so whoever asks is who the application takes him for."""
+    http = site(mode="observe")
+    ann = http.login("ann")
+    http.post("/auth/logout", token=ann.access)
+
+    told = http.get("/auth/session", token=ann.access).json
+
+    assert http.me(token=ann.access) == "ann"
+    assert (told["authenticated"], told["sub"]) == (True, "ann")
+
+
+def test_the_kit_alone_can_ask_who_is_logged_in(site: BuildSite) -> None:
+    """LOGOUT_ENDPOINTS=logout,browser serves what the kit asks, and no list of devices."""
+    http = site(endpoints="logout,browser")
+    ann = http.login("ann")
+
+    assert http.get("/auth/session", token=ann.access).json["sub"] == "ann"
+    assert http.get("/auth/sessions", token=ann.access).status == 404
+
+
+def test_who_ends_his_other_sessions_keeps_his_cookies(http: Site) -> None:
+    """scope=others leaves this browser logged in, so nothing of it is deleted; a dead login's cookies are."""
+    here, there = http.login("ann"), http.login("ann")
+    page = {"Sec-Fetch-Site": "same-origin"}
+
+    answer = http.post("/auth/logout", cookie=here.cookie, json={"scope": "others"}, headers=page)
+    from_there = http.post("/auth/logout", cookie=there.cookie, json={"scope": "others"}, headers=page)
+
+    assert (answer.status, answer.deleted) == (200, set())
+    assert http.me(cookie=here.cookie) == "ann"
+    assert http.me(cookie=there.cookie) is None
+    assert "session" in from_there.deleted
+
+
 def test_an_opaque_cookie_has_a_stream_that_ends_with_it(store: str) -> None:
     """What cannot be verified can be revoked all the same, and its page hears of it."""
 
     async def play() -> None:
         async with rig(store=store) as site:
-            scope = {
-                "type": "http", "method": "GET", "path": PATH, "query_string": b"", "scheme": "https",
-                "headers": [(b"host", b"app.example.com"), (b"cookie", b"sessionid=k3yk3yk3yk3yk3yk3yk3y")],
-                "client": ("192.0.2.1", 5000),
-            }  # fmt: skip
-            stream = Exchange(site.app, scope)
-            stream.inbox.put_nowait({"type": "http.request", "body": b"", "more_body": False})
-            await opened(stream)
+            stream = await opened(opaque(site, "k3yk3yk3yk3yk3yk3yk3y"))
 
             await site.logout.revoke_token("k3yk3yk3yk3yk3yk3yk3y")
             await stream.until(lambda: stream.is_over)
@@ -333,3 +409,36 @@ def test_UM_18_cookies_end_with_the_browser_where_that_is_wanted(site: BuildSite
     assert [each.get("ends_on_close") for each in told] == [None, True]
     deleted = short.post("/auth/logout", cookie=short.login("ann").cookie, headers={"Sec-Fetch-Site": "same-origin"})
     assert "session" in deleted.deleted
+
+
+LINK = "/magic/abc"
+COOKIE = "sid=a.b.c; Max-Age=99999; Path=/; HttpOnly"
+
+
+@pytest.mark.parametrize("headers", [{}, {"Cookie": "theme=dark"}])
+@pytest.mark.parametrize("path", [LINK, "/free/login"])
+def test_UM_18_a_login_by_a_plain_link_is_one(headers: dict[str, str], path: str) -> None:
+    """A magic link, or a path that is exempt: its cookie ends with the browser, too."""
+    given = {"store": "memory://", "allow_unsafe_store": True, "cookies": "sid:jwt", "on_browser_close": True}
+    given |= {"exempt_paths": "/free/", "audit": "off", "env_file": None}
+
+    async def asgi_app(scope: Any, receive: Any, send: Any) -> None:
+        fields = [(b"set-cookie", COOKIE.encode()), (b"set-cookie", b"theme=dark; Max-Age=99999")]
+        await send({"type": "http.response.start", "status": 200, "headers": fields})
+        await send({"type": "http.response.body", "body": b""})
+
+    def wsgi_app(environ: Any, start_response: Any) -> list[bytes]:
+        start_response(
+            "200 OK",
+            [("Content-Type", "text/plain"), ("Set-Cookie", COOKIE), ("Set-Cookie", "theme=dark; Max-Age=99999")],
+        )
+        return [b""]
+
+    clients = [AsgiClient(AsgiMiddleware(asgi_app, **given)), WsgiClient(WsgiMiddleware(wsgi_app, **given))]
+    answers = [
+        each.send("GET", f"https://app.example.com{path}", list(headers.items()), b"", "::1") for each in clients
+    ]
+    clients[0].runner.close()
+
+    for each in answers:
+        assert each.all("set-cookie") == ["sid=a.b.c; Path=/; HttpOnly", "theme=dark; Max-Age=99999"]

@@ -103,7 +103,7 @@ class LogoutMiddleware(Shell[App]):
                 cookie = value
         if (authorization is None and cookie is None) or (self._exempts and self._paths.is_exempt(path)):
             # Nothing but a GET without parameters is sure not to be a login, whose cookies we want to see.
-            if method != "GET" or self._signs_sessions or scope.get("query_string"):
+            if method != "GET" or self._looks_at_all or scope.get("query_string"):
                 send = partial(_sent, (send, scope, self._body, self, (PASS, self.logout.clock(), False), False))
             return await self.app(scope, receive, send)
         passed: Known | Outcome
@@ -123,7 +123,7 @@ class LogoutMiddleware(Shell[App]):
             if decision.refusal is not None or decision.strip or decision.drop_authorization or unknown:
                 return await self._carry_out(passed, scope, receive, send)
         if identity is None:
-            if method != "GET" or self._signs_sessions or scope.get("query_string"):
+            if method != "GET" or self._looks_at_all or scope.get("query_string"):
                 send = partial(_sent, (send, scope, self._body, self, (PASS, self.logout.clock(), False), False))
             return await self.app(scope, receive, send)
         state = scope.get("state")

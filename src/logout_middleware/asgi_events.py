@@ -118,8 +118,7 @@ class _Pages:
     says http.disconnect at shutdown (https://github.com/Kludex/uvicorn/pull/2829).
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+    def __init__(self) -> None:
         self._open: set[LoginEvents] = set()
         self._looks = False
 
@@ -128,7 +127,7 @@ class _Pages:
         self._open.add(events)
         if not self._looks:
             self._looks = True
-            self._loop.call_later(_LOOK_SECONDS, self._look)
+            asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._look)
 
     def closed(self, events: LoginEvents) -> None:
         """It is over."""
@@ -140,7 +139,7 @@ class _Pages:
                 each.leave()
         self._looks = bool(self._open)
         if self._looks:
-            self._loop.call_later(_LOOK_SECONDS, self._look)
+            asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._look)
 
     @staticmethod
     def _stops() -> bool:
@@ -154,14 +153,13 @@ _pages: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Pages] = weakref.W
 async def serve(stream: EventStream, live_loop: LiveLoop, scope: Scope, receive: Receive, send: Send) -> None:
     """Serve one caller until he leaves or his login ends."""
     streams = live_loop.parts.live.streams
-    fault = streams.fault(stream.identities)
+    fault = streams.take(stream.identities)
     if fault is not None:
         cors = [pair for pair in stream.headers if pair[0].startswith("Access-Control-")]
         return await send_response(refused(fault).with_headers(cors), scope, send)
     headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in stream.headers]
     events = LoginEvents(live_loop, stream.identities, send)
-    pages = _pages.setdefault(live_loop.loop, _Pages(live_loop.loop))
-    streams.opened(stream.identities)
+    pages = _pages.setdefault(live_loop.loop, _Pages())
     pages.opened(events)
     try:
         await send({"type": "http.response.start", "status": 200, "headers": [*headers, *_HEADERS]})
@@ -175,7 +173,7 @@ async def serve(stream: EventStream, live_loop: LiveLoop, scope: Scope, receive:
         pass  # the client left, or the cut came, while something was being said
     finally:
         pages.closed(events)
-        streams.closed(stream.identities)
+        streams.give_back(stream.identities)
         events.close()
     await events.farewell()
 

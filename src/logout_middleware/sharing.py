@@ -112,7 +112,8 @@ class Shell(Generic[App]):
         # Paths of which a part is a value; an ordinary GET is compared with few of them, or none.
         but_get, every = prefixes_below(parts.service, chosen.prefix)
         self._below, self._below_for_get = but_get + every, every
-        self._signs_sessions = parts.sessions.needed
+        # Even at the answer of a plain GET, which is seldom a login.
+        self._looks_at_all = parts.sessions.needed or chosen.on_browser_close
         self._answers = parts.answers
         self._exempts = bool(chosen.exempt_paths)
 

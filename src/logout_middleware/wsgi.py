@@ -69,7 +69,7 @@ class LogoutMiddleware(Shell[App]):
         if (authorization is None and cookie is None) or (self._exempts and self._paths.is_exempt(path)):
             if "mod_wsgi.version" in environ or isinstance(self.logout.raw_store, MemoryStore):
                 self._look_at_server(environ)
-            if self._signs_sessions or not plain:
+            if self._looks_at_all or not plain:
                 start_response = _Answer(self, environ, self._anonymous(), start_response).start
             return self.app(environ, start_response)
         passed: Known | Outcome
@@ -84,7 +84,7 @@ class LogoutMiddleware(Shell[App]):
             if decision.refusal is not None or decision.strip or decision.drop_authorization or unknown:
                 return self._carry_out(passed, environ, start_response)
         if identity is None:
-            if self._signs_sessions or not plain:
+            if self._looks_at_all or not plain:
                 start_response = _Answer(self, environ, self._anonymous(), start_response).start
             return self.app(environ, start_response)
         environ[IDENTITY] = identity

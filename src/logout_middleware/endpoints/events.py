@@ -16,6 +16,8 @@ _VARY = ("Vary", "Cookie, Authorization")
 
 async def follow(service: Service, request: Request) -> Response:
     """The events of the caller's logins; 204 for nobody, after which an EventSource does not come back (HTML 9.2.3)."""
+    if service.same_origin(request) is False:
+        return Response(204, (NO_STORE, _VARY))  # the page of another site could only use up what a login may have
     try:
         arrived = await service.arrived(request)
         # Also what cannot be verified: a revocation of it is known here all the same. Not what a verifier refuses.

@@ -21,6 +21,7 @@ from ..rules.http import Request, Response
 from ..settings import LogoutSettings
 from .events import follow
 from .service import Methods, Service
+from .sessions import who_am_i
 
 # In this order: each imports only what stands before it.
 MODULES = ("logout-watch.js", "logout.js", "logout-button.js", "logout-react.js", "logout-adapters.js")
@@ -96,7 +97,10 @@ def addresses(settings: LogoutSettings) -> dict[str, Any]:
 
 def paths(service: Service, prefix: str) -> dict[str, Methods]:
     """The table of this group."""
-    table: dict[str, Methods] = {f"{prefix}/events": {"GET": partial(follow, service)}}
+    # The kit asks who is logged in, whether the group `sessions` is served or not.
+    table: dict[str, Methods] = {
+        f"{prefix}/events": {"GET": partial(follow, service)}, f"{prefix}/session": {"GET": partial(who_am_i, service)},
+    }  # fmt: skip
     for pair in files().values():
         table |= {f"{prefix}/{file.name}": {"GET": partial(send, file)} for file in pair}
     return table

@@ -145,7 +145,9 @@ async def _log_out(service: Service, request: Request, order: Order, *, wants_ht
         return failure(403, "scope_unavailable", text, limits)
     if arrived.doubt is not None and not limited:
         return partly_done(service, limits)
-    headers = [*limits, *await service.deletions(to_delete(service, request, arrived), request)]
+    # Who ends his other sessions stays logged in with this one.
+    stays = order.scope == "others" and not limited and bool(arrived.verified)
+    headers = [*limits, *([] if stays else await service.deletions(to_delete(service, request, arrived), request))]
     if limited:
         return failure(429, "rate_limited", "Too many logouts; try again later", tuple(headers))
     pending = plan.outcome is Outcome.PENDING
@@ -162,7 +164,9 @@ async def _log_out(service: Service, request: Request, order: Order, *, wants_ht
         return go_on(service, request, further, with_state(target, order.state), headers)
     if further is not None:
         headers, target = [*headers, further.cookie], further.address
-    return json_response(202 if pending else 200, answer(service, plan, target), tuple(headers))
+    return json_response(
+        202 if pending else 200, answer(service, plan, target, goes_on=further is not None), tuple(headers)
+    )
 
 
 async def _arrived_lawfully(service: Service, request: Request, order: Order) -> Arrived:
@@ -272,8 +276,8 @@ def to_delete(service: Service, request: Request, arrived: Arrived) -> tuple[Gua
     return arrived.cookies
 
 
-def answer(service: Service, plan: Plan, target: str) -> dict[str, Any]:
-    """The members of the 200 answer, or the preset's."""
+def answer(service: Service, plan: Plan, target: str, *, goes_on: bool) -> dict[str, Any]:
+    """The members of the 200 answer, or of the preset. `goes_on`: the target is the provider, who has to be visited."""
     members: dict[str, Any] = {
         "success": True,
         "message": MESSAGE,
@@ -281,6 +285,7 @@ def answer(service: Service, plan: Plan, target: str) -> dict[str, Any]:
         "status": plan.outcome.value,
         "revoked": {"tokens": plan.tokens, "sessions": plan.sessions, "connections": plan.connections},
         "redirect_to": target,
+        **({"provider": True} if goes_on else {}),
     }
     wanted = service.settings.preset_rules.members
     if wanted is None:

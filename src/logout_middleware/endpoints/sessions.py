@@ -149,7 +149,9 @@ async def _holders(service: Service, request: Request, arrived: Arrived) -> list
     """
     if arrived.doubt is not None and not arrived.verified:
         raise arrived.doubt  # 503: who it is cannot be known now, which is not "nobody"
-    return await alive(service, request, arrived.verified)
+    # Who observes, lets the dead pass as well, so they are logged in.
+    held = arrived.identities if service.settings.mode == "observe" else arrived.live
+    return await alive(service, request, [each for each in held if each.verified and each.addressed])
 
 
 async def alive(service: Service, request: Request, identities: Sequence[Identity]) -> list[Identity]:
@@ -159,6 +161,8 @@ async def alive(service: Service, request: Request, identities: Sequence[Identit
     held = [
         each for each in identities if _is_in_time(service, each, now) or (not each.verified and now < each.expires_at)
     ]
+    if service.settings.mode == "observe":
+        return held
     records = await service.store.find([key for each in held for key in each.keys]) if held else ()
     held = [each for each in held if is_revoked(each, records) is None]
     # Being seen passively registers a login that is new, and ends one whose time is over; it keeps none alive.

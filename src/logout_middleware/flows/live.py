@@ -33,37 +33,48 @@ class Connection(Protocol):
         ...
 
 
-MOST_OF_A_LOGIN, MOST = 5, 10_000
-"""Open streams of events of one login, and of one worker."""
+MOST_OF_A_LOGIN, MOST_OF_STRANGERS, MOST = 5, 1_000, 10_000
+"""Open streams of events: of one login, of all logins that name no user, and of one worker."""
 
 
 class OpenStreams:
-    """How many streams of `/auth/events` there are, by login; a login of several credentials has several names."""
+    """How many streams of `/auth/events` there are, by login; a login of several credentials has several names.
+
+    What names no user anybody can make up, or be given for a visit: such logins must not take the room of users.
+    """
 
     def __init__(self) -> None:
         self._by_login: Counter[bytes] = Counter()
-        self._count = 0
+        self._count = self._strangers = 0
+        self._lock = threading.Lock()
 
-    def fault(self, identities: Sequence[Identity]) -> str | None:
-        """Why there can be no further stream of these; None if there can."""
-        if self._count >= MOST:
-            return f"This server has {MOST} open event streams already"
-        if any(self._by_login[each.login_key] >= MOST_OF_A_LOGIN for each in identities):
-            return f"This session has {MOST_OF_A_LOGIN} open event streams already"
+    def take(self, identities: Sequence[Identity]) -> str | None:
+        """Count one more of these; or why there can be none."""
+        keys, is_stranger = _logins_of(identities)
+        with self._lock:
+            if self._count >= MOST or (is_stranger and self._strangers >= MOST_OF_STRANGERS):
+                return "This server has as many event streams open as it can"
+            if any(self._by_login[key] >= MOST_OF_A_LOGIN for key in keys):
+                return f"This session has {MOST_OF_A_LOGIN} open event streams already"
+            self._count += 1
+            self._strangers += is_stranger
+            self._by_login.update(keys)
         return None
 
-    def opened(self, identities: Sequence[Identity]) -> None:
-        """One more."""
-        self._count += 1
-        self._by_login.update({each.login_key for each in identities})
+    def give_back(self, identities: Sequence[Identity]) -> None:
+        """One less of these."""
+        keys, is_stranger = _logins_of(identities)
+        with self._lock:
+            self._count -= 1
+            self._strangers -= is_stranger
+            for key in keys:
+                self._by_login[key] -= 1
+                if not self._by_login[key]:
+                    del self._by_login[key]
 
-    def closed(self, identities: Sequence[Identity]) -> None:
-        """One less."""
-        self._count -= 1
-        for key in {each.login_key for each in identities}:
-            self._by_login[key] -= 1
-            if not self._by_login[key]:
-                del self._by_login[key]
+
+def _logins_of(identities: Sequence[Identity]) -> tuple[set[bytes], bool]:
+    return {each.login_key for each in identities}, all(each.user_id is None for each in identities)
 
 
 class Live:
