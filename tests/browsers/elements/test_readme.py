@@ -54,7 +54,7 @@ def test_the_module_logs_out_and_says_why(tab: Tab) -> None:
     tab.page.evaluate("() => localStorage.setItem('user', 'ann')")
     tab.page.wait_for_function("() => document.querySelector('#out').onclick")
 
-    with tab.page.expect_console_message(lambda message: message.text == "logout here"):
+    with tab.page.expect_console_message(lambda message: message.text == "logout in this tab"):
         tab.page.get_by_role("button", name="Out").click()
 
     tab.page.wait_for_url(f"{tab.origin}/bye")
