@@ -10,7 +10,7 @@ WORKERS ?= 2
 # Thousands of small cases of what other tests run, too: noting the lines would only take time.
 MASSES := $(wildcard tests/test_corpus*.py) tests/test_doors.py
 # What measures time between processes, or fills the machine by itself, has it for itself.
-ALONE := tests/faults tests/real_servers tests/browsers tests/peers
+ALONE := tests/faults tests/real_servers tests/peers
 BESIDE := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo demo-flask test check unit random faults bench bench-stores bench-live bench-http servers lock clean
