@@ -9,7 +9,8 @@ export PATH="$PATH:/usr/sbin:/usr/local/sbin:$(ls -d /usr/lib/postgresql/*/bin 2
 missing() {
     for pair in redis-server=redis-server redis-sentinel=redis-sentinel postgres=postgresql initdb=postgresql \
         pg_basebackup=postgresql mariadbd=mariadb-server mariadb-install-db=mariadb-server ip=iproute2 \
-        chromium=chromium firefox-esr=firefox-esr WebKitWebDriver=webkit2gtk-driver Xvfb=xvfb \
+        chromium=chromium chromium-headless-shell=chromium-headless-shell firefox-esr=firefox-esr \
+        WebKitWebDriver=webkit2gtk-driver Xvfb=xvfb \
         nginx=nginx-light caddy=caddy haproxy=haproxy; do
         command -v "${pair%=*}" >/dev/null || echo "${pair#*=}"
     done | sort -u | tr '\n' ' '

@@ -35,14 +35,18 @@ def playwright() -> Iterator[Playwright]:
 
 @pytest.fixture(scope="package")
 def start_browser(playwright: Playwright, tls: Certificate) -> Iterator[Callable[..., Browser]]:
-    """Start the system's Chromium; with the back/forward cache, which Playwright would switch off, or without."""
-    program = shutil.which("chromium")
-    if program is None:
-        pytest.skip("chromium is not installed; on Debian: apt-get install chromium (or make servers)")
+    """Start the system's Chromium: whole, with its back/forward cache, or without its own user interface.
+
+    The second is Debian's chromium-headless-shell, the same engine in the fifth part of the processor's time.
+    """
     started: dict[bool, Browser] = {}
 
-    def start(*, with_back_forward_cache: bool = True) -> Browser:
+    def start(*, with_back_forward_cache: bool = False) -> Browser:
         if with_back_forward_cache not in started:
+            name = "chromium" if with_back_forward_cache else "chromium-headless-shell"
+            program = shutil.which(name)
+            if program is None:
+                pytest.skip(f"{name} is not installed; on Debian: apt-get install {name} (or make servers)")
             started[with_back_forward_cache] = playwright.chromium.launch(
                 executable_path=program,
                 ignore_default_args=["--disable-back-forward-cache"] if with_back_forward_cache else None,
@@ -91,7 +95,7 @@ def arrive(start_browser: Callable[..., Browser], site: Site) -> Iterator[Arrive
     """Somebody with a new browser profile comes to the application with this kind of cookie."""
     with contextlib.ExitStack() as stack:
 
-        def come(kind: Kind, *, bare: bool = False, with_back_forward_cache: bool = True) -> Visitor:
+        def come(kind: Kind, *, bare: bool = False, with_back_forward_cache: bool = False) -> Visitor:
             browser = start_browser(with_back_forward_cache=with_back_forward_cache)
             context = stack.enter_context(contextlib.closing(browser.new_context()))
             context.set_default_timeout(PATIENCE_MILLISECONDS)

@@ -67,7 +67,7 @@ def test_M6_a_late_answer_logs_in_again(arrive: Arrive, site: Site) -> None:
 
 def test_back_shows_the_page_of_who_logged_out(arrive: Arrive) -> None:
     """A page that the browser kept alive is shown again without asking the application."""
-    ann = arrive(KINDS["plain"], bare=True)
+    ann = arrive(KINDS["plain"], bare=True, with_back_forward_cache=True)
     ann.log_in("ann")
     ann.go(f"{BASE}/page/unsaid")
 

@@ -29,7 +29,7 @@ def browser(
     """The running browser."""
     if browser_kind == "chromium":
         start: Callable[..., Running] = request.getfixturevalue("start_browser")
-        yield Chromium(start())
+        yield Chromium(start(with_back_forward_cache=True))
         return
     kind = Firefox if browser_kind == "firefox" else WebKit
     lacking = missing_for(kind)
