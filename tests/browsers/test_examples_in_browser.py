@@ -86,7 +86,7 @@ def device(start_browser: Callable[..., Browser], origin: str) -> Iterator[NewDe
 
         def take(**options: Any) -> Device:
             context = stack.enter_context(
-                contextlib.closing(start_browser(with_back_forward_cache=True).new_context(**options))
+                contextlib.closing(start_browser().new_context(**options))
             )
             taken.append(Device(context.new_page(), origin, options.get("java_script_enabled", True)))
             return taken[-1]
