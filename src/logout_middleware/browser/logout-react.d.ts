@@ -35,7 +35,7 @@ export interface Auth {
   /** The last known session; null until it is known. With `unknown`, the server could not be asked. */
   session: Session | null;
   isAuthenticated: boolean;
-  /** True until it is known whether somebody is logged in. */
+  /** True until it is known whether somebody is logged in, also while the server cannot say. */
   isLoading: boolean;
   logout: Logout;
   connection: Connection;

@@ -76,10 +76,11 @@ function hooks({ createContext, createElement, useCallback, useContext, useMemo,
   function AuthProvider({ children }) {
     const { session, isKnown, connection } = useState();
     const { logout } = useLogout();
-    const value = useMemo(
-      () => ({ session, isAuthenticated: session?.authenticated === true, isLoading: !isKnown, logout, connection }),
-      [session, isKnown, connection, logout],
-    );
+    const value = useMemo(() => {
+      // What cannot be known is not "logged out".
+      const isLoading = !isKnown || session?.unknown === true;
+      return { session, isAuthenticated: session?.authenticated === true, isLoading, logout, connection };
+    }, [session, isKnown, connection, logout]);
     return createElement(Context.Provider, { value }, children);
   }
 

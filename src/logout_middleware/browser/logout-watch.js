@@ -4,6 +4,7 @@
  * Push or polling, expiry and inactivity, the back button, the last tab that is closed, and logouts to try again.
  */
 const DAY = 86_400_000;
+const LOGIN = ["sub", "sid", "expires_at"]; // by what it is recognized
 const DEFAULTS = { warn: 60, push: true, poll: 5 };
 
 let kit;
@@ -14,6 +15,7 @@ let timer; // of the next thing to do about an end
 let warned; // the end that was announced
 let touchedAt = 0; // when somebody last did something in this tab
 let isChecking, isLeader, staysOnSite;
+let denied; // the browser refuses locks, as it does where cookies are blocked
 let wake = () => {};
 const id = Math.random();
 const others = new Set(); // the ids of the other tabs
@@ -28,7 +30,7 @@ const pause = (time) => Promise.race([sleep(time), new Promise((resolve) => (wak
 
 export function watch(given) {
   kit = given;
-  Object.assign(kit, { changed, lost, retry });
+  Object.assign(kit, { changed, learn, retry });
   kit.pending ??= noted();
   const on = (types, listener, options) => types.forEach((type) => addEventListener(type, listener, options));
   on(["pointerdown", "keydown", "scroll", "touchstart"], touched, { capture: true, passive: true });
@@ -38,8 +40,9 @@ export function watch(given) {
   on(["keydown"], ({ key = "", ctrlKey, metaKey }) => {
     staysOnSite = key === "F5" || (/^r$/i.test(key) && (ctrlKey || metaKey));
   });
-  globalThis.navigation?.addEventListener("navigate", ({ destination }) => {
-    staysOnSite = !destination.sameDocument && new URL(destination.url).origin === location.origin;
+  globalThis.navigation?.addEventListener("navigate", ({ destination, downloadRequest }) => {
+    // A download leaves the page where it is.
+    if (downloadRequest == null) staysOnSite = !destination.sameDocument && new URL(destination.url).origin === location.origin;
   });
   start();
 }
@@ -60,6 +63,8 @@ function changed(isOther) {
     stream?.abort();
     wake();
   }
+  // It names the login, whose end leaves nothing of it behind.
+  if (kit.known.authenticated === false) kit.attempt(() => localStorage.removeItem("logout.activity"));
   check();
   retryLater();
 }
@@ -135,19 +140,28 @@ async function check() {
   timer = setTimeout(check, Math.min(next, DAY));
 }
 
-/** The server says that nobody is logged in any more. True if that is because the time was over. */
-function lost() {
-  const end = nextEnd();
-  if (end.left > 0) return undefined;
-  over(end);
-  return true;
+/** The server says who is logged in. */
+function learn(answer) {
+  const { authenticated, sid, sub } = kit.known;
+  if (answer.authenticated) kit.endedAt = 0;
+  else if (authenticated) {
+    const end = nextEnd();
+    return end.left > 0 ? kit.ended({ reason: "ended", remote: true }) : over(end);
+  }
+  kit.known = answer;
+  if (authenticated === false && answer.authenticated) kit.fire("statusChange", answer);
+  if (authenticated !== undefined && (sid !== answer.sid || sub !== answer.sub)) kit.fire("sessionChange", answer);
+  if (!authenticated && answer.authenticated) kit.tell({ type: "login" });
+  changed(authenticated !== answer.authenticated || sid !== answer.sid);
 }
 
 /** Ten tabs see the same end, at the same moment: one of them tells the server, and then the others. */
 function over({ at, reason }) {
   const { known } = kit;
+  let isDone;
   const act = () => {
-    if (kit.known !== known) return undefined;
+    if (isDone || kit.known !== known) return undefined;
+    isDone = true;
     if (recall("over") === `${at}`) {
       timer = setTimeout(() => kit.known === known && kit.ended({ reason, relayed: true }), settings().timeout);
       return undefined;
@@ -155,7 +169,7 @@ function over({ at, reason }) {
     record("over", at);
     return kit.logout({ reason });
   };
-  return navigator.locks?.request("logout.over", act) ?? act();
+  return (navigator.locks?.request("logout.over", act) ?? Promise.reject()).catch(act);
 }
 
 // ---- Following the server: one tab leads, holds a stream or polls, and tells the others
@@ -177,8 +191,11 @@ function heard({ data }) {
 async function follow(signal) {
   while (!signal.aborted) {
     if (document.hidden) await pause(DAY);
-    else if (!navigator.locks) await lead(signal);
-    else await navigator.locks.request("logout.lead", { signal }, () => lead(signal)).catch(() => {});
+    else if (!navigator.locks || denied) await lead(signal);
+    else {
+      const request = navigator.locks.request("logout.lead", { signal }, () => lead(signal));
+      await request.catch(() => (denied = !signal.aborted));
+    }
   }
 }
 
@@ -258,8 +275,12 @@ let retrying, isWaiting;
 /** The logout of the page before this one that the server did not hear of. */
 function noted() {
   const note = kit.attempt(() => JSON.parse(sessionStorage.getItem("logout.pending")));
-  return note && { ...note, isNext: !note.sid && Date.now() - note.at < 60_000 };
+  if (!note) return null;
+  const isThere = location.origin + location.pathname === note.to;
+  return { ...note, isNext: !isKnown(note) && isThere && Date.now() - note.at < 60_000 };
 }
+
+const isKnown = ({ sub, sid }) => (sub ?? sid) != null;
 
 async function retryLater() {
   if (isWaiting) return;
@@ -278,12 +299,16 @@ function retry(answer) {
 
 async function tryAgain(answer) {
   const { pending } = kit;
-  const { sub, sid, token, refreshToken, isNext } = pending;
+  // A page that is being left leaves it to the next one.
+  if (kit.running) return false;
+  const { token = "", refreshToken, isNext } = pending;
   if (!("authenticated" in answer) && !isNext) return false;
-  const isSame = answer.authenticated && (sid ? answer.sid === sid && answer.sub === sub : isNext);
-  // The cookie may be of a newer login: then the old tokens go alone.
+  const isSame =
+    answer.authenticated && (isKnown(pending) ? LOGIN.every((name) => answer[name] === pending[name]) : isNext);
+  // The cookie may be of a newer login: then the old tokens go alone, and end nothing but themselves.
   if (isSame || token || refreshToken) {
-    const { offline } = await kit.post({ token: "", ...pending }, { credentials: isSame ? "include" : "omit" });
+    const order = { ...pending, token, scope: isSame ? pending.scope : "local" };
+    const { offline } = await kit.post(order, { credentials: isSame ? "include" : "omit" });
     if (offline && !isNext) return false;
   }
   kit.pending = null;
@@ -322,7 +347,13 @@ async function shown({ persisted }) {
     const { authenticated, sid, sub } = await kit.call("session");
     if (authenticated && (sid !== known.sid || sub !== known.sub)) return location.reload();
     const isOver = authenticated === undefined ? recall("ended") > shownAt : !authenticated;
-    root.hidden = isOver && kit.ended({ reason: "ended", remote: true });
+    if (isOver) {
+      // The page was told; it is shown again only if it, or its options, stay of their own will.
+      const isLeaving = kit.ended({ reason: "ended", remote: true });
+      if (isLeaving === undefined) location.reload();
+      if (isLeaving !== false) return undefined;
+    }
+    root.hidden = false;
   }
   others.clear();
   start();

@@ -9,6 +9,9 @@
  * Importing it is enough: this tab then follows the login of its browser. It learns of a logout that another tab or
  * another device made, cleans up, tells the page by three events on `window`, and goes to the login page. After the page
  * it loads logout-watch.js, which lies beside it and has nothing of its own to call.
+ *
+ * The server needs a key or a cookie secret to know who is logged in. Without one the kit logs out, and that is all: its
+ * tabs learn of no logout elsewhere and of no end.
  */
 
 /** Where to go: an address of http(s) or a path of this site; `false` stays; `true` takes the page's `?redirect=`. */
@@ -28,13 +31,23 @@ export interface Texts {
   no?: string;
 }
 
+/** Asks this question; `yes` and `no` are the words for its answers, where the page has some. */
+export type Confirm = (question: string, yes?: string, no?: string) => boolean | Promise<boolean>;
+
 export interface Options {
-  /** Where the endpoints are. Default: the folder of this module's own address, else "/auth". */
+  /**
+   * Where the endpoints are. Default: the folder of this module's own address, else "/auth". Another site can only be
+   * named by `configure`, not by the `<meta>`.
+   */
   base?: string;
-  /** Where to go after a logout. Default: where the server says, else "/login". */
+  /**
+   * Where to go after a logout. Default: where the server says, else "/login". `false` leaves it to the page to take away
+   * what is private, also where it comes back out of the back/forward cache: it is then shown again as soon as its
+   * listeners of `auth.logout` were told. `preventDefault()` on that event does the same.
+   */
   redirect?: Redirect;
   /** What a logout ends where the call does not say; the default is the server's. */
-  scope?: Scope;
+  scope?: Exclude<Scope, "others">;
   /** Sent as `Authorization: Bearer`. A storage key is also deleted at the logout. */
   accessToken?: TokenSource;
   /** Sent in the body. A storage key is also deleted at the logout. */
@@ -56,8 +69,9 @@ export interface Options {
   /**
    * Log out when the last tab of the site is closed. Default: what the server says (`LOGOUT_ON_BROWSER_CLOSE`).
    *
-   * A page can see where a link, a form, a script, or F5 leads, but not the browser's own reload button or an address that
-   * is typed: in the last tab these look like its end. Only in browsers with the Navigation API.
+   * A page can see where a link, a form, a script, or F5 leads within this site. In the last tab anything else counts as
+   * closing it: an address that is typed, the browser's own reload button, and a link to another site. Only in browsers
+   * with the Navigation API.
    */
   onClose?: boolean;
   /** Milliseconds that the server has for its answer. Default: 5000. */
@@ -65,7 +79,7 @@ export interface Options {
   /** The name of the BroadcastChannel; two applications of one origin with logins of their own need two. */
   channel?: string;
   /** Asks the question of `confirmLogout` instead of the built-in dialog. */
-  confirm?: (question: string) => boolean | Promise<boolean>;
+  confirm?: Confirm;
   /** The texts of the built-in dialog. */
   texts?: Texts;
 }
@@ -74,24 +88,34 @@ export interface Options {
 export function configure(options: Options): void;
 
 export interface LogoutResult {
-  /** Did the server end the login? (Whatever it says, this browser is cleaned up.) */
+  /**
+   * Did the server end the login? (Whatever it says, this browser is cleaned up.) True for a 204, or a 2xx with a text
+   * `message`, as the server sends it; and for a 429 where a login was known and is over.
+   */
   ok: boolean;
   /** The server wrote it down, and it is in force on one host until its store is back. */
   pending: boolean;
-  /** The server was away or failed; the logout is tried again, and never ends a newer login. */
+  /**
+   * The server was away or failed, or something else answered in its place, such as a proxy's page. The logout is tried
+   * again, and never ends a newer login: it must be the same user, session and end. Old tokens of another login are then
+   * sent alone, and end nothing but themselves.
+   */
   offline: boolean;
   /** What the server ended, where it says so. */
   revoked: { tokens: number; sessions: number; connections: number } | null;
   /** Where the server would go. */
   redirectTo?: string;
+  /** That is where the provider's session ends (OpenID Connect), and comes before any `redirect` but `false`. */
+  provider?: boolean;
   /** The status of the answer; 0 without one. */
   status: number;
   reason: string;
 }
 
 export interface LogoutOptions {
+  /** "others": this browser stays logged in, and nothing but the promise tells of it; it is not tried again. */
   scope?: Scope;
-  /** Overrides `configure({redirect})`. A function gets the result and returns a target. */
+  /** Overrides `configure({redirect})`. A text is also sent as `redirect_uri`. A function gets the result. */
   redirect?: Redirect | ((result: LogoutResult) => Redirect | undefined);
   /** What the events say; default "logout". */
   reason?: string;
@@ -104,12 +128,13 @@ export interface LogoutOptions {
  * Log out: ask the server, clean up whatever it answers, dispatch `auth.logout`, `auth.statusChange` and
  * `auth.sessionChange` on `window`, tell the other tabs, and go to the next page.
  *
- * Never rejects. A call while another one runs gets the same promise. `preventDefault()` on `auth.logout` stays.
+ * Never rejects. A call while another one runs gets the same promise. `preventDefault()` on `auth.logout` stays. A refusal
+ * of the server (403, say) is told on the console, as a warning.
  */
 export function logout(options?: LogoutOptions): Promise<LogoutResult>;
 
 export interface ConfirmOptions extends LogoutOptions {
-  confirm?: (question: string) => boolean | Promise<boolean>;
+  confirm?: Confirm;
   texts?: Texts;
 }
 

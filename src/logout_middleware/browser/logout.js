@@ -1,10 +1,7 @@
-/**
- * Logs out in the browser, cleans up, and tells the page and its other tabs. Options and results: logout.d.ts.
- * What follows the login while a page is open is in logout-watch.js, which is loaded after the page.
- */
+/** Logs out in the browser; see logout.d.ts. What follows the login of an open page is in logout-watch.js. */
 const page = globalThis.document;
 
-// A page may load this file by its plain and its immutable name: the first is the kit.
+// A page may load this file by two names: the first is the kit.
 const kit = (globalThis[Symbol.for("logout-middleware")] ??= {
   options: {
     base: /^(http.*)\/logout(\.\w+)?\.js/.exec(import.meta.url)?.[1] ?? "/auth",
@@ -15,7 +12,7 @@ const kit = (globalThis[Symbol.for("logout-middleware")] ??= {
     cookies: [],
   },
   known: {}, // the last answer of /auth/session
-  turn: 0, // of the newest question about it; older answers are out of date
+  turn: 0, // of the newest question; older answers are out of date
   endedAt: 0,
   connection: "off",
 
@@ -24,8 +21,10 @@ const kit = (globalThis[Symbol.for("logout-middleware")] ??= {
     kit.changed?.(true);
   },
 
-  /** One at a time: whoever asks meanwhile gets the same promise. */
-  logout: (order = {}) => (kit.running ??= perform(order)),
+  /** One at a time; ending the other logins keeps nobody from ending this one. */
+  logout({ scope = kit.options.scope, ...order } = {}) {
+    return scope === "others" ? perform({ scope, ...order }) : (kit.running ??= perform({ scope, ...order }));
+  },
 
   async confirmLogout(order = {}) {
     const { question = "Log out?", yes, no } = { ...kit.options.texts, ...order.texts };
@@ -98,61 +97,57 @@ async function call(path, init) {
   }
 }
 
-/** Ask who is logged in, and act on it; undefined where that cannot be known. */
+/** Ask who is logged in, and act on it; undefined if that cannot be known. */
 async function refresh() {
   const turn = ++kit.turn;
   const answer = await call("session");
   if (kit.pending) return (await kit.retry?.(answer)) ? refresh() : undefined;
   if (!("authenticated" in answer)) return undefined;
-  if (turn === kit.turn && !kit.running) learn(answer);
+  if (turn === kit.turn && !kit.running) kit.learn?.(answer);
   return answer;
-}
-
-function learn(answer) {
-  const { authenticated, sid, sub } = kit.known;
-  if (answer.authenticated) kit.endedAt = 0;
-  if (authenticated && !answer.authenticated) return kit.lost?.() ?? ended({ reason: "ended", remote: true });
-  kit.known = answer;
-  if (authenticated === false && answer.authenticated) fire("statusChange", answer);
-  if (authenticated !== undefined && (sid !== answer.sid || sub !== answer.sub)) fire("sessionChange", answer);
-  if (!authenticated && answer.authenticated) tell({ type: "login" });
-  kit.changed?.(authenticated !== answer.authenticated || sid !== answer.sid);
 }
 
 // ---- Logging out
 
 async function perform({ scope, redirect, reason = "logout", token, refreshToken }) {
-  const { options, known } = kit;
-  const order = { sub: known.sub, sid: known.sid, scope: scope ?? options.scope };
+  const { options } = kit;
+  const order = { ...kit.known, scope, redirect: redirect ?? options.redirect };
   order.token = token ?? (await read(options.accessToken)) ?? "";
   order.refreshToken = refreshToken ?? (await read(options.refreshToken)) ?? undefined;
   const signal = AbortSignal.timeout(options.timeout);
   let result = await post(order, { signal });
   if (result.offline && !signal.aborted) result = await post(order, { signal });
   result.reason = reason;
+  if (!result.ok && !result.offline) {
+    console.warn(`The server refused the logout (${result.status}); the login may still be alive.`);
+  }
+  if (scope === "others") return result;
   const isLeaving = page && ended({ ...result, local: true }, redirect);
-  if (page && result.offline) postpone(order, isLeaving);
-  // The old page can still be clicked while the next one loads.
+  if (page && result.offline) postpone({ ...order, to: isLeaving && kit.leadsTo });
+  // The page can be clicked while the next one loads.
   if (isLeaving) setTimeout(() => (kit.running = null), options.timeout);
   else kit.running = null;
   return result;
 }
 
-async function post({ scope, token, refreshToken }, init) {
+async function post({ scope, redirect, token, refreshToken }, init) {
   const headers = { "Content-Type": "application/json" };
-  const body = JSON.stringify({ scope, refreshToken });
+  const redirect_uri = typeof redirect === "string" ? redirect : undefined;
+  const body = JSON.stringify({ scope, refreshToken, redirect_uri });
   const answer = await call("logout", { method: "POST", keepalive: true, token, headers, body, ...init });
-  const { status, revoked = null, redirect_to, redirectTo = redirect_to } = answer;
-  let ok = status >= 200 && status < 300;
-  // Over its limit the server still ends a login that it can verify.
-  if (status === 429) ok = (await call("session", { token })).authenticated === false;
-  return { ok, pending: status === 202, offline: !status || status >= 500, revoked, status, redirectTo };
+  const { status, message, revoked = null, redirect_to, redirectTo = redirect_to, provider } = answer;
+  // A proxy's page says 200, too.
+  let ok = status === 204 || (status < 300 && typeof message === "string");
+  const offline = !ok && (status < 400 || status >= 500);
+  // Over its limit the server still ends what it can verify.
+  if (status === 429 && kit.known.authenticated) ok = (await call("session", { token })).authenticated === false;
+  return { ok, pending: status === 202, offline, revoked, status, redirectTo, provider };
 }
 
 /** This browser is logged out, whoever did it. True if the page is being left. */
 function ended(detail, redirect) {
   // The server, another tab and the next question tell of the same logout.
-  if (!detail.local && Date.now() - kit.endedAt < kit.options.timeout) return false;
+  if (!detail.local && Date.now() - kit.endedAt < kit.options.timeout) return kit.isLeaving;
   detail.session = kit.known;
   kit.known = { authenticated: false };
   kit.turn++;
@@ -164,7 +159,7 @@ function ended(detail, redirect) {
   fire("sessionChange", kit.known);
   if (!detail.relayed) tell({ type: "logout", detail, redirect: typeof redirect === "function" ? undefined : redirect });
   kit.changed?.(true);
-  return mayLeave && go(redirect, detail);
+  return (kit.isLeaving = mayLeave && go(redirect, detail));
 }
 
 function clean() {
@@ -172,10 +167,10 @@ function clean() {
   for (const name of ["localStorage", "sessionStorage"]) {
     attempt(() => {
       if (options[name] === "*") window[name].clear();
-      else [...options[name], accessToken, refreshToken].forEach((key) => window[name].removeItem(key));
+      else [...options[name], accessToken, refreshToken].forEach((key) => key && window[name].removeItem(key));
     });
   }
-  // Where a cookie was set cannot be seen: it is deleted everywhere from here upwards, but for "com" and parts of an IP.
+  // Where a cookie was set cannot be seen: it is deleted everywhere from here upwards.
   const paths = location.pathname.split("/").map((_, index, all) => all.slice(0, index + 1).join("/"));
   const hosts = location.hostname.split(".").map((_, index, all) => `; Domain=${all.slice(index).join(".")}`).filter((each) => /\..*[a-z]/.test(each));
   for (const name of cookies)
@@ -185,13 +180,12 @@ function clean() {
           page.cookie = `${name}=; Max-Age=0; Path=${path}${host}${kind}`;
 }
 
-/** Note whose login the server was not told of, so that trying again never ends a newer one. */
-function postpone(order, isLeaving) {
+/** Note whose login the server was not told of, and where the next page is, so that no newer login is ended. */
+function postpone(order) {
   console.warn("The server could not be told of the logout; this will be tried again.");
   kit.pending = order;
-  const note = JSON.stringify({ ...order, at: Date.now() }, ["sub", "sid", "scope", "at"]);
-  // Where that is unknown only the next page may try, once.
-  if (order.sid || isLeaving) attempt(() => sessionStorage.setItem("logout.pending", note));
+  const note = JSON.stringify({ ...order, at: Date.now() }, ["sub", "sid", "expires_at", "scope", "to", "at"]);
+  attempt(() => sessionStorage.setItem("logout.pending", note));
   kit.changed?.();
 }
 
@@ -202,7 +196,7 @@ function onSite(target) {
   return url?.href.startsWith(`${location.origin}/`) ? url : undefined;
 }
 
-/** A path of this site, or what begins with http(s)://. "//host", "\host" and "javascript:" are neither. */
+/** A path of this site, or what begins with http(s)://; neither is "//host" or "javascript:". */
 function safe(target) {
   return onSite(target) ?? (/^https?:\/\//i.test(target) ? attempt(() => new URL(target)) : undefined);
 }
@@ -211,20 +205,23 @@ function go(redirect, { local, ...result }) {
   let target = typeof redirect === "function" ? attempt(() => redirect(result)) : redirect;
   target ??= kit.options.redirect ?? (local ? result.redirectTo : onSite(result.redirectTo ?? "/login"));
   if (target === false) return false;
+  if (local && result.provider) target = result.redirectTo;
   if (target === true) {
     const asked = new URLSearchParams(location.search).get("redirect");
     target = (asked ? onSite(asked) : undefined) ?? result.redirectTo ?? "/";
   }
   const url = safe(target ?? "/login") ?? safe("/login");
-  // Another tab that shows the login page already is left in peace.
-  if (!local && url.pathname === location.pathname) return false;
+  // Another tab that was out already and shows the login page is left in peace.
+  if (!local && !result.session.authenticated && url.pathname === location.pathname) return false;
+  kit.leadsTo = url.origin + url.pathname;
   location.replace(url);
-  return !url.hash;
+  // Another part of the same page is shown at once.
+  return !url.hash || location.href !== url.href || undefined;
 }
 
 // ---- Asking first
 
-/** A modal question; true for yes. Parts: dialog, question, confirm, cancel. */
+/** A modal question; true for yes. */
 export function ask(question, yes = "Log out", no = "Cancel", root = page.body) {
   const make = (tag, part, textContent) => Object.assign(page.createElement(tag), { part, textContent });
   const dialog = make("dialog", "dialog", "");
@@ -249,7 +246,7 @@ function tell(message) {
 }
 
 function heard({ data }) {
-  if (data.type === "login" && !kit.known.authenticated) refresh();
+  if (data.type === "login") refresh();
   if (data.type !== "logout" || kit.running) return;
   ended({ ...data.detail, local: false, relayed: true }, data.redirect);
 }
@@ -268,8 +265,9 @@ function start() {
 
 if (page) {
   addEventListener("auth.connectionChange", ({ detail }) => (connection = detail.connection));
-  const meta = page.querySelector("meta[name=logout]");
-  if (meta) Object.assign(kit.options, attempt(() => JSON.parse(meta.content)));
+  // In the body anybody may have written it, and no other site gets a token.
+  const { base, ...given } = attempt(() => JSON.parse(page.head.querySelector("meta[name=logout]").content)) ?? {};
+  Object.assign(kit.options, given, base && onSite(base) && { base });
   // After the page's own modules, so that they can configure first.
   for (const type of ["DOMContentLoaded", "load"]) addEventListener(type, start);
   if (page.readyState === "complete") setTimeout(start);

@@ -126,6 +126,17 @@ class Tab:
             "**/auth/logout", lambda route: route.fulfill(status=status, body=body, content_type="application/json")
         )
 
+    @contextmanager
+    def session_unknown(self) -> Iterator[None]:
+        """Within this, the server cannot say who is logged in."""
+        self._server_fails = True
+        pattern = "**/auth/session"
+        self.page.route(pattern, lambda route: route.fulfill(status=503, json={"success": False}))
+        try:
+            yield
+        finally:
+            self.page.unroute(pattern)
+
     def server_is_away(self) -> None:
         """Nothing answers from now on."""
         self._server_fails = True

@@ -122,6 +122,21 @@ def test_UM_9_auth_provider_tells_that_nobody_is(tab: Tab) -> None:
     assert tab.page.evaluate("() => auth.session.authenticated") is False
 
 
+def test_UM_9_what_cannot_be_known_is_not_logged_out(tab: Tab) -> None:
+    """The server cannot say who is logged in: `useAuth` is still asking, until it can."""
+    with tab.session_unknown():
+        tab.open("react")
+        tab.page.wait_for_function("() => auth.session?.unknown")
+        while_unknown = tab.page.evaluate("() => [auth.isLoading, auth.isAuthenticated]")
+        expect(shown(tab)).to_have_text("asking")
+    # It asks again.
+    tab.page.evaluate("async () => (await import('/auth/logout.js')).configure({})")
+
+    expect(shown(tab)).to_have_text("in as ann")
+    assert while_unknown == [True, False]
+    assert tab.page.evaluate("() => [auth.isLoading, shown.includes('out')]") == [False, False]
+
+
 def test_UM_9_auth_provider_hears_of_a_logout_that_something_else_made(tab: Tab) -> None:
     """The page's plain script logs out, or another tab; the components follow."""
     tab.open("react")

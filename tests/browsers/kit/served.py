@@ -57,9 +57,9 @@ async def log_in(request: Request) -> Response:
 
 
 async def tokens(request: Request) -> Response:
-    """Tokens of a new login that needs no cookie. `life`: its seconds."""
+    """Tokens of a login that needs no cookie: of a new one, or of the session `sid`. `life`: its seconds."""
     asked, now = await request.json(), time.time()
-    common = {"sub": asked["user"], "sid": os.urandom(8).hex(), "iat": now}
+    common = {"sub": asked["user"], "sid": asked.get("sid") or os.urandom(8).hex(), "iat": now}
 
     def mint(life: float) -> str:
         return jwt.encode(common | {"jti": os.urandom(8).hex(), "exp": now + life}, SECRET, algorithm="HS256")

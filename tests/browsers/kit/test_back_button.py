@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Route
 
-from .visitor import SESSION, Browser, Tab
+from .visitor import SESSION, THREE, Browser, Tab
 
 OPTIONS = {"accessToken": "accessToken"}
 
@@ -141,3 +141,54 @@ def test_back_without_a_server_this_browsers_own_note_decides(cached: Browser, *
     else:
         tab.page.locator("#private").wait_for()
         assert tab.names() == []
+
+
+@pytest.mark.parametrize("redirect", ["/page", "itself", "#out"])
+def test_a_page_that_leads_to_itself_is_not_shown_again_either(cached: Browser, redirect: str) -> None:
+    """After the logout it goes to its own path, its own address, or a part of itself: the server's page comes anew."""
+    tab = left(cached)
+    log_out_elsewhere(cached)
+    options = {**OPTIONS, "redirect": "/page"}
+    tab.open(**options)
+    tab.take_tokens("ann")
+    tab.call("session", {"fresh": True})
+    address = {"/page": "/page", "itself": tab.page.url, "#out": f"{tab.page.url}#out"}[redirect]
+    tab.page.evaluate("async redirect => (await import('/auth/logout.js')).configure({redirect})", address)
+    tab.until_connection("live")
+    tab.page.click("a")
+    tab.is_at("/bare")
+    log_out_elsewhere(cached)
+
+    back(tab)
+    tab.until(lambda: tab.detail("pageshow") is False)
+    tab.until_knows()
+
+    assert tab.state("known")["authenticated"] is False
+    assert tab.detail()["remote"] is True
+
+
+@pytest.mark.parametrize("how", ["redirect", "listener"])
+def test_a_page_that_wants_to_stay_is_told_and_then_shown(cached: Browser, how: str) -> None:
+    """`redirect: false` and `preventDefault()` leave it to the page to take away what is private, before it is seen."""
+    tab = cached.tab().open("/bare", follows=False)
+    tab.take_tokens("ann")
+    tab.open(**OPTIONS, **({"redirect": False} if how == "redirect" else {}))
+    tab.until_connection("live")
+    tab.page.evaluate(
+        """how => addEventListener("auth.logout", event => {
+      if (how === "listener") event.preventDefault();
+      heard("hidden", document.documentElement.hidden);
+      document.querySelector("#private").remove();
+    })""",
+        how,
+    )
+    tab.page.click("a")
+    tab.is_at("/bare")
+    log_out_elsewhere(cached)
+
+    back(tab)
+    tab.page.locator("#name").wait_for()
+
+    assert tab.detail("hidden") is True
+    assert tab.names() == THREE
+    assert tab.page.locator("#private").count() == 0

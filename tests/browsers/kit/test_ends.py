@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -32,6 +33,11 @@ class Login:
         self.members = {"authenticated": False}
 
 
+def asked_more_than(tab: Tab, times: int) -> bool:
+    """Did this tab ask so often who is logged in?"""
+    return len(tab.asked("GET", "/auth/session")) > times
+
+
 def test_UM_17_an_expired_token_is_refused_and_the_client_logs_out_once(new_browser: Callable[..., Browser]) -> None:
     """A real token of two seconds, two tabs: one request, each tab told once, no token left."""
     browser = new_browser()
@@ -55,6 +61,11 @@ def test_UM_17_many_tabs_send_one_logout(new_browser: Callable[..., Browser]) ->
     login = Login(browser)
     login.ends("expires_at", HOUR)
     tabs = [browser.tab().open(redirect=False, push=False) for _ in range(5)]
+
+    # Each asks again at the login of each later one; an answer that is still on its way would come too early.
+    for later, each in enumerate(reversed(tabs)):
+        each.until(partial(asked_more_than, each, later))
+        each.call("session", {"fresh": True})
 
     login.is_over()
     browser.pass_time(HOUR)
@@ -189,6 +200,19 @@ def test_activity_in_one_tab_keeps_the_other_logged_in(browser: Browser) -> None
         assert each.names() == []
 
 
+def test_the_note_of_the_last_activity_names_nobody_after_the_logout(browser: Browser) -> None:
+    """It belongs to the login, whose name is in it."""
+    tab = idle_tab(browser)
+    tab.page.keyboard.press("a")
+    before = tab.page.evaluate("() => localStorage['logout.activity']")
+
+    tab.call("logout", {"redirect": False})
+    tab.page.keyboard.press("a")
+
+    assert tab.detail()["session"]["sid"] in before
+    assert tab.page.evaluate("() => localStorage['logout.activity'] ?? null") is None
+
+
 def test_a_key_after_a_long_sleep_comes_too_late(browser: Browser) -> None:
     """A computer that slept runs no timers; the first key finds that the time is over."""
     browser.install_clock()
@@ -224,6 +248,28 @@ def close(tab: Tab) -> None:
     tab.page.close(run_before_unload=True)
 
 
+class Farewells:
+    """What tabs say as their last. Each tells after the kit had its turn, so a goodbye of the kit came before that."""
+
+    def __init__(self, browser: Browser) -> None:
+        self.browser = browser
+        self.before = browser.counts()
+        self.said = 0
+
+    def note(self, tab: Tab) -> None:
+        """This tab is going to be closed or left."""
+        tab.page.evaluate("() => addEventListener('pagehide', () => navigator.sendBeacon('/last'))")
+        self.said += 1
+
+    def logouts(self, witness: Tab) -> int:
+        """How many logouts came, once all of them were heard; `witness`: a tab that is still there."""
+        witness.until(lambda: self._since("POST /last") == self.said)
+        return self._since("POST /auth/logout")
+
+    def _since(self, request: str) -> int:
+        return self.browser.counts().get(request, 0) - self.before.get(request, 0)
+
+
 def test_UM_18_closing_the_browser_logs_out_where_that_is_wanted(browser: Browser) -> None:
     """The last tab says goodbye to the server."""
     elsewhere = browser.context.new_page()
@@ -242,14 +288,12 @@ def test_UM_18_it_is_off_by_default(browser: Browser) -> None:
     """A closed tab says nothing."""
     elsewhere = browser.tab().open("/bare", follows=False)
     tab = browser.tab().open()
-    before = browser.counts()
+    farewells = Farewells(browser)
+    farewells.note(tab)
 
     close(tab)
-    elsewhere.until(tab.page.is_closed)
-    elsewhere.page.evaluate("() => fetch('/me')")
 
-    assert browser.counts()["GET /me"] == before.get("GET /me", 0) + 1
-    assert browser.counts().get("POST /auth/logout", 0) == before.get("POST /auth/logout", 0)
+    assert farewells.logouts(elsewhere) == 0
     assert browser.user() == "ann"
 
 
@@ -257,6 +301,8 @@ def test_UM_18_it_is_off_by_default(browser: Browser) -> None:
 def test_UM_18_going_to_another_page_of_the_site_is_no_end(browser: Browser, how: str) -> None:
     """Nor is a reload."""
     tab = browser.tab().open(onClose=True)
+    farewells = Farewells(browser)
+    farewells.note(tab)
 
     if how == "F5":
         tab.page.keyboard.press("F5")
@@ -271,16 +317,38 @@ def test_UM_18_going_to_another_page_of_the_site_is_no_end(browser: Browser, how
         tab.page.evaluate("() => { location.href = '/bare' }")
         tab.is_at("/bare")
 
-    tab.page.evaluate("() => fetch('/me')")
+    assert farewells.logouts(tab) == 0
     assert browser.user() == "ann"
+
+
+def test_UM_18_a_download_before_it_is_an_end_all_the_same(browser: Browser) -> None:
+    """The page stayed where it was."""
+    elsewhere = browser.tab().open("/bare", follows=False)
+    tab = browser.tab().open(onClose=True)
+    farewells = Farewells(browser)
+    farewells.note(tab)
+
+    with tab.page.expect_download():
+        tab.page.evaluate(
+            """() => {
+          const link = Object.assign(document.createElement("a"), {href: "/bare", download: "bare.html"});
+          document.body.append(link);
+          link.click();
+        }"""
+        )
+    close(tab)
+
+    assert farewells.logouts(elsewhere) == 1
+    assert browser.user() is None
 
 
 def test_UM_18_one_of_two_tabs_is_no_end(browser: Browser) -> None:
     """The other one is still open."""
     tabs = [browser.tab().open(onClose=True), browser.tab().open(onClose=True)]
+    farewells = Farewells(browser)
+    farewells.note(tabs[0])
 
     close(tabs[0])
-    tabs[1].until(tabs[0].page.is_closed)
-    tabs[1].page.evaluate("() => fetch('/me')")
 
+    assert farewells.logouts(tabs[1]) == 0
     assert browser.user() == "ann"

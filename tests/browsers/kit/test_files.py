@@ -69,7 +69,7 @@ import { Userfront, VGS } from "./logout-adapters.js";
 const options: Options = {
   base: "/auth", redirect: false, scope: "global", accessToken: "access", refreshToken: async () => "token",
   localStorage: ["cart"], sessionStorage: "*", cookies: ["id.abc"], idle: 600, warn: 30, push: true, poll: 5,
-  onClose: true, timeout: 3000, channel: "app", confirm: async (question) => question.length > 0,
+  onClose: true, timeout: 3000, channel: "app", confirm: async (question, yes, no) => question !== yes || !no,
   texts: { question: "Leave?", yes: "Yes", no: "No" },
 };
 configure(options);
@@ -96,6 +96,7 @@ import { configure, logout, onLogout } from "./logout.js";
 import { VGS } from "./logout-adapters.js";
 configure({ redirects: "/bye" });
 logout({ scope: "everywhere" });
+configure({ scope: "others" });
 onLogout((detail) => detail.nothing);
 VGS.Event.subscribe("auth.login", () => {});
 """
@@ -119,7 +120,7 @@ def test_the_types_fit_every_export_and_find_mistakes(node: str, tmp_path: Path)
     )  # fmt: skip
 
     places = [line.partition(",")[0] for line in done.stdout.splitlines() if "error" in line]
-    assert places == [f"mistakes.ts({line}" for line in (4, 5, 6, 7)], done.stdout
+    assert places == [f"mistakes.ts({line}" for line in (4, 5, 6, 7, 8)], done.stdout
 
 
 def test_every_export_is_typed(node: str) -> None:

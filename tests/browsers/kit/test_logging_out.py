@@ -56,7 +56,7 @@ def test_SP_4_the_event_carries_what_the_application_needs(browser: Browser) -> 
 
     assert (detail["reason"], detail["local"], detail["session"]["sub"]) == ("lunch", True, "ann")
     assert detail["session"]["sid"]
-    assert result == {key: detail[key] for key in result}
+    assert {key: detail[key] for key in result if result[key] is not None} | {"provider": None} == result
     assert (result["ok"], result["pending"], result["offline"], result["status"]) == (True, False, False, 200)
     assert result["revoked"]["sessions"] == 1
     assert tab.detail("auth.statusChange") == tab.detail("auth.sessionChange") == {"authenticated": False}
@@ -140,6 +140,16 @@ def test_UM_21_all_local_tokens_and_user_data_are_cleared(browser: Browser) -> N
     assert [each["name"] for each in browser.context.cookies()] == ["lang"]
 
 
+def test_UM_21_a_key_with_an_odd_name_is_left_alone(browser: Browser) -> None:
+    """No token is named, so no key of that name is meant."""
+    tab = browser.tab().open()
+    tab.store(undefined="kept", null="kept")
+
+    tab.call("logout", STAYS)
+
+    assert tab.stored() == ["null", "undefined"]
+
+
 def test_CB_13_the_recommended_logout_in_order(browser: Browser) -> None:
     """Call the endpoint with the refresh token, go on if it fails, clear both tokens and the session storage, go."""
     tab = browser.tab().open(accessToken="accessToken", refreshToken="refreshToken", sessionStorage="*")
@@ -206,6 +216,8 @@ def test_a_refusal_is_told_and_the_browser_is_clean_all_the_same(browser: Browse
     """`ok` is false, with the status; nothing is tried again."""
     tab = browser.tab().open(localStorage=["cart"])
     browser.is_server_away = True
+    warnings: list[str] = []
+    tab.page.on("console", lambda message: warnings.append(message.text) if message.type == "warning" else None)
     statuses = [400, 401, 403]
     browser.answer(LOGOUT, lambda: (statuses[len(tab.posts) - 1], {"success": False}))
 
@@ -217,6 +229,9 @@ def test_a_refusal_is_told_and_the_browser_is_clean_all_the_same(browser: Browse
 
     assert len(tab.posts) == 3
     assert tab.note() is None
+    assert warnings == [
+        f"The server refused the logout ({status}); the login may still be alive." for status in statuses
+    ]
 
 
 @pytest.mark.parametrize("authenticated", [True, False])
@@ -232,10 +247,22 @@ def test_over_the_limit_the_session_says_if_it_worked(browser: Browser, *, authe
     assert (result["ok"], result["status"]) == (not authenticated, 429)
 
 
+def test_over_the_limit_without_a_known_login_nothing_shows_that_it_worked(new_browser: Callable[..., Browser]) -> None:
+    """Who was not seen logged in before is not logged out because the session says so."""
+    browser = new_browser()
+    tab = browser.tab().open()
+    browser.is_server_away = True
+    browser.answer(LOGOUT, lambda: (429, {"success": False}))
+
+    result = tab.call("logout", STAYS)
+
+    assert (result["ok"], result["status"]) == (False, 429)
+
+
 def test_202_is_pending(browser: Browser) -> None:
     """In the journal of one host."""
     tab = browser.tab().open()
-    browser.answer(LOGOUT, lambda: (202, {"success": True, "status": "pending"}))
+    browser.answer(LOGOUT, lambda: (202, {"success": True, "message": "Noted.", "status": "pending"}))
 
     result = tab.call("logout", STAYS)
 

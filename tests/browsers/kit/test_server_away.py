@@ -182,7 +182,7 @@ def test_after_the_redirect_the_next_page_tries_and_then_forgets(browser: Browse
     tab.online()
     tab.until(lambda: tab.note() is None)
 
-    assert set(note) == {"sub", "sid", "at"}
+    assert set(note) == {"sub", "sid", "expires_at", "at", "to"}
     assert still == "ann"
     assert browser.user() is None
 

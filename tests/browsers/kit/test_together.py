@@ -7,7 +7,7 @@ from collections.abc import Callable
 from playwright.sync_api import Route
 
 from .conftest import Server
-from .visitor import EVENTS, THREE, Browser
+from .visitor import EVENTS, LOGOUT, THREE, Browser
 
 
 def end_from(device: Browser) -> int:
@@ -42,8 +42,9 @@ def test_the_other_tab_follows_without_a_request(browser: Browser) -> None:
     assert two.stored() == []
 
 
-def test_a_tab_that_shows_the_login_page_is_left_in_peace(browser: Browser) -> None:
-    """Nobody's half-typed password is taken away."""
+def test_a_tab_that_is_out_and_shows_the_login_page_is_left_in_peace(new_browser: Callable[..., Browser]) -> None:
+    """Nobody's half-typed password is taken away by a second logout."""
+    browser = new_browser()
     one, two = browser.tab().open(), browser.tab().open("/login")
     loads = len(two.asked("GET", "/auth/logout.js"))
 
@@ -52,6 +53,51 @@ def test_a_tab_that_shows_the_login_page_is_left_in_peace(browser: Browser) -> N
     two.until_heard("auth.sessionChange")
 
     assert len(two.asked("GET", "/auth/logout.js")) == loads
+
+
+def test_a_private_page_at_the_address_of_the_redirect_is_loaded_anew(browser: Browser) -> None:
+    """It looks like the page to go to, and still shows what was private."""
+    one, two = browser.tab().open(redirect="/bye"), browser.tab().open("/bye", redirect="/bye")
+    loads = len(two.asked("GET", "/auth/logout.js"))
+
+    one.begin("logout")
+    one.is_at("/bye")
+
+    two.until(lambda: len(two.asked("GET", "/auth/logout.js")) == loads + 1)
+
+
+def test_the_others_are_ended_and_this_browser_stays(new_browser: Callable[..., Browser]) -> None:
+    """`scope: "others"`: nothing is cleared, nobody is told, and no page is left."""
+    laptop, phone = two_devices(new_browser, "thea")
+    tab, other = (laptop.tab().open(localStorage=["cart"]) for _ in range(2))
+    tab.store(cart="one")
+
+    result = tab.call("logout", {"scope": "others"})
+
+    assert (result["ok"], result["offline"], result["status"]) == (True, False, 200)
+    assert phone.user() is None
+    assert (tab.stored(), tab.note(), tab.names(), other.names()) == (["cart"], None, [], [])
+    assert tab.state("known")["sub"] == "thea"
+    assert tab.page.url.startswith(f"{laptop.origin}/page")
+
+
+def test_ending_the_others_keeps_nobody_from_logging_out(browser: Browser) -> None:
+    """Nor is it a logout that is made up for, where the server is away."""
+    tab = browser.tab().open(redirect=False)
+    back = browser.away(LOGOUT)
+    others = tab.call("logout", {"scope": "others"})
+    back()
+
+    tab.page.evaluate(
+        """async () => {
+      const {logout} = await import("/auth/logout.js");
+      await Promise.all([logout({scope: "others"}), logout()]);
+    }"""
+    )
+
+    assert (others["ok"], others["offline"]) == (False, True)
+    assert [each.post_data_json.get("scope") for each in tab.posts] == ["others", "others", "others", None]
+    assert tab.names() == THREE
 
 
 def test_a_listener_can_keep_the_page(browser: Browser) -> None:
@@ -137,7 +183,8 @@ def test_without_push_it_polls_and_returns_to_push(new_browser: Callable[..., Br
         route.fulfill(status=204)
 
     laptop.context.route(EVENTS, refuse)
-    tab = laptop.tab().open(poll=5, redirect=False)
+    # No time limit that ends in the minute by which the clock is moved: a question may be on its way just then.
+    tab = laptop.tab().open(poll=5, redirect=False, timeout=120_000)
     tab.until_connection("polling")
     asked = len(tab.asked("GET", "/auth/session"))
     laptop.pass_time(7)
@@ -200,6 +247,8 @@ def test_no_events_endpoint_no_polling_for_nobody(new_browser: Callable[..., Bro
     browser = new_browser()
     browser.install_clock()
     tab = browser.tab().open()
+    tab.until(lambda: tab.asked("GET", "/auth/events"))
+    tab.asked("GET", "/auth/events")[0].response()
     tab.until_connection("off")
     asked = len(tab.requests)
 

@@ -78,9 +78,9 @@ class Browser:
         """Log in by cookie."""
         assert self.fetch("POST", "/login", {"user": user})[0] == 200
 
-    def tokens(self, user: str = "ann", life: float = 3600) -> dict[str, str]:
-        """Log in by token."""
-        return dict(self.fetch("POST", "/tokens", {"user": user, "life": life})[1])
+    def tokens(self, user: str = "ann", life: float = 3600, sid: str | None = None) -> dict[str, str]:
+        """Log in by token, or get new ones for this session."""
+        return dict(self.fetch("POST", "/tokens", {"user": user, "life": life, "sid": sid})[1])
 
     def user(self) -> str | None:
         """Whom the application sees by the cookies of this browser."""
@@ -229,8 +229,8 @@ class Tab:
         """Put this into localStorage."""
         self.page.evaluate("all => Object.assign(localStorage, all)", local)
 
-    def take_tokens(self, user: str = "ann", life: float = 3600) -> dict[str, str]:
+    def take_tokens(self, user: str = "ann", life: float = 3600, sid: str | None = None) -> dict[str, str]:
         """Log in by token, and keep both as many applications do."""
-        given = self.browser.tokens(user, life)
+        given = self.browser.tokens(user, life, sid)
         self.store(accessToken=given["access"], refreshToken=given["refresh"])
         return given
