@@ -39,16 +39,15 @@ def start_browser(playwright: Playwright, tls: Certificate) -> Iterator[Callable
 
     The second is Debian's chromium-headless-shell, the same engine in the fifth part of the processor's time.
     """
+    programs = {True: shutil.which("chromium"), False: shutil.which("chromium-headless-shell")}
+    if None in programs.values():
+        pytest.skip("on Debian: apt-get install chromium chromium-headless-shell (or make servers)")
     started: dict[bool, Browser] = {}
 
     def start(*, with_back_forward_cache: bool = False) -> Browser:
         if with_back_forward_cache not in started:
-            name = "chromium" if with_back_forward_cache else "chromium-headless-shell"
-            program = shutil.which(name)
-            if program is None:
-                pytest.skip(f"{name} is not installed; on Debian: apt-get install {name} (or make servers)")
             started[with_back_forward_cache] = playwright.chromium.launch(
-                executable_path=program,
+                executable_path=programs[with_back_forward_cache],
                 ignore_default_args=["--disable-back-forward-cache"] if with_back_forward_cache else None,
                 args=[
                     "--no-sandbox",

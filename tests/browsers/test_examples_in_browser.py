@@ -85,9 +85,7 @@ def device(start_browser: Callable[..., Browser], origin: str) -> Iterator[NewDe
     with contextlib.ExitStack() as stack:
 
         def take(**options: Any) -> Device:
-            context = stack.enter_context(
-                contextlib.closing(start_browser().new_context(**options))
-            )
+            context = stack.enter_context(contextlib.closing(start_browser().new_context(**options)))
             taken.append(Device(context.new_page(), origin, options.get("java_script_enabled", True)))
             return taken[-1]
 

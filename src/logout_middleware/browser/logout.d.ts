@@ -115,7 +115,7 @@ export interface LogoutResult {
 export interface LogoutOptions {
   /** "others": this browser stays logged in, and nothing but the promise tells of it; it is not tried again. */
   scope?: Scope;
-  /** Overrides `configure({redirect})`. A text is also sent as `redirect_uri`. A function gets the result. */
+  /** Overrides `configure({redirect})`. A function gets the result. */
   redirect?: Redirect | ((result: LogoutResult) => Redirect | undefined);
   /** What the events say; default "logout". */
   reason?: string;

@@ -111,7 +111,7 @@ async function refresh() {
 
 async function perform({ scope, redirect, reason = "logout", token, refreshToken }) {
   const { options } = kit;
-  const order = { ...kit.known, scope, redirect: redirect ?? options.redirect };
+  const order = { ...kit.known, scope };
   order.token = token ?? (await read(options.accessToken)) ?? "";
   order.refreshToken = refreshToken ?? (await read(options.refreshToken)) ?? undefined;
   const signal = AbortSignal.timeout(options.timeout);
@@ -130,10 +130,9 @@ async function perform({ scope, redirect, reason = "logout", token, refreshToken
   return result;
 }
 
-async function post({ scope, redirect, token, refreshToken }, init) {
+async function post({ scope, token, refreshToken }, init) {
   const headers = { "Content-Type": "application/json" };
-  const redirect_uri = typeof redirect === "string" ? redirect : undefined;
-  const body = JSON.stringify({ scope, refreshToken, redirect_uri });
+  const body = JSON.stringify({ scope, refreshToken });
   const answer = await call("logout", { method: "POST", keepalive: true, token, headers, body, ...init });
   const { status, message, revoked = null, redirect_to, redirectTo = redirect_to, provider } = answer;
   // A proxy's page says 200, too.
@@ -170,9 +169,10 @@ function clean() {
       else [...options[name], accessToken, refreshToken].forEach((key) => key && window[name].removeItem(key));
     });
   }
-  // Where a cookie was set cannot be seen: it is deleted everywhere from here upwards.
+  // Where a cookie was set cannot be seen: it is deleted from here upwards, but not for "com".
   const paths = location.pathname.split("/").map((_, index, all) => all.slice(0, index + 1).join("/"));
-  const hosts = location.hostname.split(".").map((_, index, all) => `; Domain=${all.slice(index).join(".")}`).filter((each) => /\..*[a-z]/.test(each));
+  const names = location.hostname.split(".").map((_, index, all) => `; Domain=${all.slice(index).join(".")}`);
+  const hosts = names.filter((each) => /\..*[a-z]/.test(each));
   for (const name of cookies)
     for (const path of [...paths, ...paths.map((each) => `${each}/`)])
       for (const host of ["", ...hosts])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from playwright.sync_api import Route
@@ -142,17 +143,21 @@ def test_another_device_ends_this_session(new_browser: Callable[..., Browser]) -
 def test_another_worker_ends_this_session(
     start_site: Callable[..., Server], new_browser: Callable[..., Browser], shared_site: Server
 ) -> None:
-    """The logout comes to a second process, which shares nothing but the store."""
+    """The logout comes to a second process, which shares nothing but the store; the page knows in under a second."""
     second = start_site(shared_site.folder.parent)
     laptop, phone = new_browser(), new_browser(second)
     for each in (laptop, phone):
         each.log_in("vera")
     tab = laptop.tab().open()
     tab.until_connection("live")
+    tab.page.evaluate("() => addEventListener('auth.logout', () => sessionStorage.setItem('at', Date.now()))")
 
     phone.fetch("POST", "/auth/logout", {"scope": "global"})
+    answered_at = time.time()
     tab.is_at("/login")
+    changed_at = int(tab.page.evaluate("() => sessionStorage.getItem('at')")) / 1000
 
+    assert changed_at - answered_at < 1
     assert tab.names() == THREE
     assert tab.detail()["remote"] is True
 
