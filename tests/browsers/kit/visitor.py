@@ -214,7 +214,9 @@ class Tab:
 
     def online(self) -> None:
         """The network is back."""
-        self.page.evaluate("() => void dispatchEvent(new Event('online'))")
+        # A page that is just being left needs nobody to tell it.
+        with contextlib.suppress(Error):
+            self.page.evaluate("() => void dispatchEvent(new Event('online'))")
 
     def is_at(self, path: str) -> None:
         """Return when this page is shown."""
